@@ -52,7 +52,7 @@ COMMANDS = CommandsOf(
     "aocq.cli",
     (
         *("verify", "demo", "quantize", "lower", "simulate", "cost", "inspect", "prove", "report"),
-        *("table2", "ablate", "targets", "accumulators", "compare", "front", "figures"),
+        *("sweep", "table2", "ablate", "targets", "accumulators", "compare", "front", "figures"),
         *("explain", "models", "doctor"),
     ),
 )

@@ -34,6 +34,7 @@ from simulator.graph.ranges import signed_bits
 from simulator.numerics.accumulator import OverflowPolicy
 from simulator.ops.behaviour import SumCounts
 from simulator.profile import NpuProfile
+from simulator.profile.variation import change_outermost_level
 
 # Of tasks that judge by image the class of each, int64 [images]; of others outputs [images, ...].
 Results = NDArray[Any]
@@ -73,11 +74,9 @@ def with_register(
     Inner levels, the bias and all else stay.
     """
     plain = profile.model_dump(mode="json")
+    change_outermost_level(plain, {"bits": bits, "overflow": overflow})
     overrides = [kind["accumulator"] for kind in plain["ops"].values() if kind["accumulator"]]
     for table in (plain["accumulator"], *overrides):
-        if "levels" in table:
-            outermost = {**table["levels"][-1], "bits": bits, "overflow": overflow}
-            table["levels"] = [*table["levels"][:-1], outermost]
         table["policy"] = policy.value
     return NpuProfile.model_validate(plain)
 

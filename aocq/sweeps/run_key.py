@@ -19,32 +19,32 @@ from aocq.recipes.limits import limits_heeded, limits_of
 from aocq.records.manifest import file_digest
 from aocq.records.provenance import code_digest, package_versions
 from simulator.errors import InputError
-from simulator.profile import load_profile
+from simulator.profile import NpuProfile
 
 LENGTH = 16  # hexadecimal digits of a folder's name
 
 
-def run_key(request: VerifyRequest) -> str:
-    """Return a digest of all that the figures of a run depend on, times aside.
+def run_key(request: VerifyRequest, profile: NpuProfile) -> str:
+    """Return a digest of all that the figures of a run on a chip depend on, times aside.
 
     Raises
     ------
     InputError
-        If the profile, the weights or a folder of images cannot be read.
+        If the weights or a folder of images cannot be read.
     """
     evaluation = request.evaluation
     return _digest(
         code_digest(),
         package_versions(),
         _calibration(request.model, request.calibration),
-        profile_digest(request.profile),
+        profile.sha256(),
         folder_digest(evaluation.folder.absolute()),
         [evaluation.limit, evaluation.batch, evaluation.skip_bad_images],
         request.task,
     )
 
 
-def calibration_group(request: VerifyRequest) -> str:
+def calibration_group(request: VerifyRequest, profile: NpuProfile) -> str:
     """Return what requests have in common that want the same calibration.
 
     Raises
@@ -53,7 +53,7 @@ def calibration_group(request: VerifyRequest) -> str:
         See :func:`run_key`.
     """
     asked = request.calibration
-    limits = limits_of(load_profile(request.profile), asked.recipe)
+    limits = limits_of(profile, asked.recipe)
     heeded = limits_heeded(asked.method, limits)
     return _digest(_calibration(request.model, asked), heeded.plain())
 
@@ -98,18 +98,6 @@ def weights_digest(path: Path) -> str:
         return file_digest(path)
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror}); name a checkpoint") from error
-
-
-@cache
-def profile_digest(profile: str) -> str:
-    """Return the digest of a profile, by name or path.
-
-    Raises
-    ------
-    InputError
-        If it cannot be read.
-    """
-    return load_profile(profile).sha256()
 
 
 def _calibration(model: ModelRequest, request: CalibrationRequest) -> list[Any]:

@@ -17,6 +17,7 @@ LEASE_NAME = "lease.json"
 FAILED_NAME = "failed.json"
 DEATHS_NAME = "deaths.json"
 LOG_NAME = "log.txt"
+SECONDS_NAME = "seconds.json"
 MOST_DEATHS = 3
 
 
@@ -54,6 +55,24 @@ def note_death(folder: Path, cause: str) -> list[str]:
     found = [*deaths(folder), cause]
     write_text(folder / DEATHS_NAME, strict_json.dumps(found) + "\n")
     return found
+
+
+def note_seconds(folder: Path, seconds: float) -> None:
+    """Write down how long the result took to make: a time, so beside the result and not in it.
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be written.
+    """
+    write_text(folder / SECONDS_NAME, strict_json.dumps({"seconds": round(seconds, 3)}) + "\n")
+
+
+def seconds_taken(folder: Path) -> float | None:
+    """Return how long the result took to make; None where that is not known."""
+    found = _read(folder / SECONDS_NAME)
+    seconds = found.get("seconds") if isinstance(found, dict) else None
+    return float(seconds) if isinstance(seconds, int | float) else None
 
 
 def forget_attempts(folder: Path) -> None:

@@ -17,22 +17,24 @@ from aocq.sweeps.unit import Unit
 
 if TYPE_CHECKING:
     from aocq.jobs.inputs import Inputs
+    from simulator.profile import NpuProfile
 
 RUNS, QUANTIZED = "runs", "quantized"  # folders of a sweep's own
 
 
-def run_unit(request: VerifyRequest, name: str) -> Unit:
-    """Return the unit of a run; its folder, below ``request.out``, is named by what it depends on.
+def run_unit(request: VerifyRequest, name: str, profile: NpuProfile) -> Unit:
+    """Return the unit of a run on a chip.
 
-    Runs of a sweep find each other's calibrations in its folder ``quantized``.
+    Its folder, below ``request.out``, is named by what it depends on. Runs of a sweep find each
+    other's calibrations in its folder ``quantized``.
 
     Raises
     ------
     InputError
-        If the profile, the weights or a folder of images cannot be read.
+        If the weights or a folder of images cannot be read.
     """
     sweep = request.out.absolute()
-    folder = sweep / RUNS / run_key(request)
+    folder = sweep / RUNS / run_key(request, profile)
     calibration = replace(request.calibration, shared_folder=sweep / QUANTIZED)
     return Unit(
         name=name,
@@ -40,7 +42,7 @@ def run_unit(request: VerifyRequest, name: str) -> Unit:
         request=replace(request, out=folder, calibration=calibration),
         make=make_run,
         find=find_run,
-        shares=calibration_group(request),
+        shares=calibration_group(request, profile),
     )
 
 

@@ -9,7 +9,7 @@ import traceback
 
 from aocq.progress import Note, Progress
 from aocq.records.lease import Lease, take
-from aocq.sweeps.run_state import LEASE_NAME, forget_attempts, note_failure
+from aocq.sweeps.run_state import LEASE_NAME, forget_attempts, note_failure, note_seconds
 from aocq.sweeps.unit import Busy, Failed, Made, Reply, Unit
 from simulator.errors import AocqError
 
@@ -40,8 +40,10 @@ def make(unit: Unit, progress: Progress, note: Note) -> Reply:
             reason = _in_words(error)
             note_failure(unit.folder, reason)
             return Failed(reason=reason, seconds=time.perf_counter() - start)
+        seconds = time.perf_counter() - start
+        note_seconds(unit.folder, seconds)
         forget_attempts(unit.folder)
-    return Made(value=value, seconds=time.perf_counter() - start)
+    return Made(value=value, seconds=seconds)
 
 
 def _in_words(error: Exception) -> str:
