@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 NAME = "sweep"
 MOST_WORKERS = 1024
+MOST_PRINTED = 200  # rows; the table of more is in its files
 SHARE_OF_TABLES = 0.01  # of a sweep's time, what may go into tables that are not the last
 
 
@@ -85,15 +86,22 @@ def command(
     refuse_run_folder(out)
     check_networks(found)
     designs = at_images(designs_of(found, out, ("aocq", *sys.argv[1:])), images)
-    runs = planned_runs(designs)
-    using = min(workers or cores(), len(runs))
-    if dry_run:
-        print_plan(found, runs, using, retry_failed=retry_failed)
-        return
-    note_shared_images(designs)
-    rows = run_planned(found.title, runs, using, out, retry_failed=retry_failed)
-    sweeps.print_table(rows)
-    print(f"table: {out / NAME}.md", file=sys.stderr)
+    slots = workers or cores()
+    if found.sweep.costs_only:
+        if dry_run:
+            print_costs(found, designs, slots, out)
+            return
+        rows = estimate_all(found.title, designs, slots, out, retry_failed=retry_failed)
+    else:
+        runs = planned_runs(designs)
+        if dry_run:
+            print_plan(found, runs, slots, retry_failed=retry_failed)
+            return
+        note_shared_images(designs)
+        rows = run_planned(found.title, runs, slots, out, retry_failed=retry_failed)
+    if len(rows) <= MOST_PRINTED:
+        sweeps.print_table(rows)
+    print(f"table of {len(rows)} rows: {out / NAME}.md", file=sys.stderr)
     sweeps.exit_if_cells_failed(rows)
 
 
@@ -130,19 +138,54 @@ def print_plan(plan: Plan, runs: Sequence[Planned], workers: int, *, retry_faile
     found = forecast(runs, workers, retry_failed=retry_failed)
     for run in runs:
         print(run.design.name)
-    keys = plan.sweep.keys
-    parts = {
-        "networks": len(plan.network),
-        "sets of images": len(plan.data),
-        "methods": len(plan.sweep.methods),
-        "recipes": len(plan.sweep.recipes),
-        "profiles": len(plan.sweep.profiles),
-        **{key: len(values) for key, values in keys.items()},
-    }
-    print(f"{found.runs} runs: {', '.join(f'{size} {name}' for name, size in parts.items())}")
+    print(f"{found.runs} runs: {factors(plan)}")
     print(f"{found.finished} are finished, {found.failed} failed, {found.left} are left")
     basis = "by those that are finished" if found.measured else f"a guess: {MODEL}"
     print(f"about {in_words(found.seconds)} with {workers} workers ({basis})")
+
+
+def factors(plan: Plan) -> str:
+    """Return what of a plan is multiplied: ``networks 3, methods 2, accumulator.bits 4``."""
+    sizes = {
+        "networks": len(plan.network),
+        "sets of images": len(plan.data),
+        "methods": 1 if plan.sweep.costs_only else len(plan.sweep.methods),
+        "recipes": len(plan.sweep.recipes),
+        "profiles": len(plan.sweep.profiles),
+        **{key: len(values) for key, values in plan.sweep.keys.items()},
+    }
+    return ", ".join(f"{name} {size}" for name, size in sizes.items() if size > 1) or "one design"
+
+
+def print_costs(plan: Plan, designs: Sequence[Design], workers: int, out: Path) -> None:
+    """Print how many designs a plan of costs alone has, and how long they will take."""
+    from aocq.sweeps.cost_only import SECONDS, cost_blocks, find_rows
+    from aocq.sweeps.remaining import in_words
+
+    blocks = cost_blocks(designs, out)
+    left = [block for block in blocks if find_rows(block.unit.request) is None]
+    designs_left = sum(len(block.places) for block in left)
+    seconds = SECONDS * designs_left / max(1, min(workers, len(left)))
+    print(f"{len(designs)} designs, costs alone: {factors(plan)}")
+    print(f"{len(designs) - designs_left} are finished or impossible, {designs_left} are left")
+    print(f"about {in_words(seconds)} with {workers} workers (a guess: {SECONDS:g} s a design)")
+
+
+def estimate_all(
+    title: str, designs: Sequence[Design], workers: int, out: Path, *, retry_failed: bool
+) -> list[TableRow]:
+    """Estimate designs by worker processes, and return the rows in the plan's order."""
+    from aocq import progress
+    from aocq.sweeps.cost_only import cost_blocks, estimated
+    from aocq.sweeps.local_pool import LocalPool
+
+    blocks = cost_blocks(designs, out)
+    tables = Tables(title, (), out)
+    with LocalPool(max(1, min(workers, len(blocks))), progress.note) as pool:
+        every = estimated(designs, blocks, pool, say, progress.note, retry_failed=retry_failed)
+        for found in every:
+            tables.rows.update(found)
+    return tables.publish()
 
 
 def run_planned(
@@ -154,6 +197,7 @@ def run_planned(
     from aocq.sweeps.runs import run_all
 
     tables = Tables(title, runs, out)
+    workers = max(1, min(workers, len(runs)))
     with LocalPool(workers, progress.note) as pool:
         for ended in run_all(runs, pool, workers, say, progress.note, retry_failed=retry_failed):
             tables.add(ended.place, ended.row)

@@ -20,16 +20,17 @@ from aocq.jobs.request import (
     ModelRequest,
     VerifyRequest,
 )
-from aocq.recipes.aocq_options import PRESETS
+from aocq.recipes.aocq_options import PRESETS, PresetName
 from aocq.recipes.methods import calibration_images
 from aocq.recipes.recipe import Recipe
 from aocq.records.gates import Gates
 from aocq.sweeps.plan import DataEntry, NetworkEntry, Plan
+from reports.rows import SIZES_ONLY
 from simulator import strict_json
 from simulator.errors import InputError
 from simulator.files import write_text
 from simulator.profile import NpuProfile, load_profile
-from simulator.profile.variation import toml_text, varied
+from simulator.profile.variation import UnknownKeyError, toml_text, varied
 from simulator.settings import typed
 
 PROFILES = "profiles"  # folder of a sweep's own, with the varied ones
@@ -48,16 +49,19 @@ class ProfileVariant:
         the name of the profile that the plan names
     settings
         of its keys that the plan varies: value by key, as texts
-    profile
-        with these values
     path
         its name or file; of a varied one where :meth:`write` puts it
+    profile
+        with these values; None where there can be no such chip
+    reason
+        why there can be none
     """
 
     base: str
     settings: Mapping[str, str]
-    profile: NpuProfile
     path: str
+    profile: NpuProfile | None = None
+    reason: str = ""
 
     def write(self) -> None:
         """Write the file of a varied profile, if it is not there.
@@ -67,8 +71,10 @@ class ProfileVariant:
         InputError
             If it cannot be written.
         """
+        if self.profile is None or not self.settings:
+            return
         path, text = Path(self.path), toml_text(self.profile)
-        if self.settings and not (path.exists() and path.read_text(encoding="utf-8") == text):
+        if not (path.exists() and path.read_text(encoding="utf-8") == text):
             path.parent.mkdir(parents=True, exist_ok=True)
             write_text(path, text)
 
@@ -141,7 +147,7 @@ def profile_variants(plan: Plan, out: Path) -> Iterator[ProfileVariant]:
     Raises
     ------
     InputError
-        If a profile cannot be read, has no such key, or cannot have a value.
+        If a profile cannot be read, or has no such key.
     """
     keys = plan.sweep.keys
     for path in plan.sweep.profiles:
@@ -150,14 +156,23 @@ def profile_variants(plan: Plan, out: Path) -> Iterator[ProfileVariant]:
             if not keys:
                 yield ProfileVariant(base=profile.name, settings={}, profile=profile, path=path)
                 continue
-            changes = dict(zip(keys, values, strict=True))
-            name = varied_name(profile.name, changes)
-            yield ProfileVariant(
-                base=profile.name,
-                settings={key: _text(value) for key, value in changes.items()},
-                profile=varied(profile, name, changes),
-                path=str(out / PROFILES / f"{name}.toml"),
-            )
+            yield _variant(profile, dict(zip(keys, values, strict=True)), out)
+
+
+def _variant(profile: NpuProfile, changes: Mapping[str, Any], out: Path) -> ProfileVariant:
+    """Return a chip with other values, or why there can be none."""
+    name = varied_name(profile.name, changes)
+    plain = ProfileVariant(
+        base=profile.name,
+        settings={key: _text(value) for key, value in changes.items()},
+        path=str(out / PROFILES / f"{name}.toml"),
+    )
+    try:
+        return replace(plain, profile=varied(profile, name, changes))
+    except UnknownKeyError as error:
+        raise InputError(f"sweep.keys: {error}") from error
+    except InputError as error:
+        return replace(plain, reason=str(error))
 
 
 def varied_name(base: str, changes: Mapping[str, Any]) -> str:
@@ -180,7 +195,8 @@ def _combined(
         names: list[str | None] = [*(network.data or plan.data)]
         if plan.sweep.costs_only:
             names = [None]
-        for name, method, asked, chip in product(names, plan.sweep.methods, recipes, chips):
+        methods = [SIZES_ONLY] if plan.sweep.costs_only else plan.sweep.methods
+        for name, method, asked, chip in product(names, methods, recipes, chips):
             yield network, name, method, asked, chip
 
 
@@ -209,7 +225,7 @@ def _request(
             method=method,
             recipe=recipe,
             folder=Path(data.calibrate or data.evaluate),
-            images=data.calibration_images or calibration_images(method, sweep.preset),
+            images=data.calibration_images or _published_images(method, sweep.preset),
             skip_bad_images=sweep.skip_bad_images,
             device=sweep.device,
         ),
@@ -225,6 +241,11 @@ def _request(
         command=tuple(command),
         task=network.task,
     )
+
+
+def _published_images(method: str, preset: PresetName) -> int:
+    """Return with how many images a method calibrates; 0 where costs alone are asked for."""
+    return 0 if method == SIZES_ONLY else calibration_images(method, preset)
 
 
 def _recipe(written: str | Mapping[str, Any], plan: Plan) -> NamedRecipe:

@@ -135,6 +135,8 @@ def _inconsistent(plan: Plan) -> Iterator[str]:
             yield f"network[{place}]: is there twice"
     if not plan.data and not plan.sweep.costs_only:
         yield "data: missing; name images in a table [data.NAME], or set sweep.costs_only = true"
+    if plan.sweep.costs_only and "methods" in plan.sweep.model_fields_set:
+        yield "sweep.methods: no use with costs_only = true, whose graphs are base_ptq's; remove it"
     for key in ("methods", "recipes", "profiles"):
         values = getattr(plan.sweep, key)
         yield from (f"sweep.{key}: {each!r} is there twice" for each in _twice(values))

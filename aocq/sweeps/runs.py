@@ -12,7 +12,7 @@ from aocq.sweeps.engine import run_units
 from aocq.sweeps.pool import Pool
 from aocq.sweeps.remaining import Remaining, in_words, kind_of, modelled
 from aocq.sweeps.run_state import failure, seconds_taken
-from aocq.sweeps.table import design_row
+from aocq.sweeps.table import design_row, reason_row
 from aocq.sweeps.unit import Failed, Made, Outcome, Unit
 from aocq.sweeps.verify_units import run_unit
 from reports.format import percent
@@ -24,10 +24,10 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Planned:
-    """A design and the unit of its run."""
+    """A design and the unit of its run; None where there can be no such chip."""
 
     design: Design
-    unit: Unit
+    unit: Unit | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +69,9 @@ def planned_runs(designs: Sequence[Design]) -> list[Planned]:
     found: list[Planned] = []
     names: dict[str, str] = {}
     for design in designs:
+        if design.chip.profile is None:
+            found.append(Planned(design=design, unit=None))
+            continue
         unit = run_unit(design.request, design.name, design.chip.profile)
         if unit.folder.name in names:
             raise InputError(
@@ -98,6 +101,9 @@ def forecast(runs: Sequence[Planned], workers: int, *, retry_failed: bool) -> Fo
     """Return what of a plan is there, and how long the rest will take by so many workers."""
     remaining, left, finished, failed = Remaining(), [], 0, 0
     for run in runs:
+        if run.unit is None:
+            failed += 1
+            continue
         request, folder = run.design.request, run.unit.folder
         if run.unit.find is not None and run.unit.find(run.unit.request) is not None:
             finished += 1
@@ -133,12 +139,19 @@ def run_all(
     InputError, EnvironmentProblem
         See :func:`aocq.sweeps.engine.run_units`.
     """
-    for run in runs:
-        run.design.chip.write()
-    places = {id(run.unit): place for place, run in enumerate(runs)}
     left = dict(enumerate(runs))
+    for place, run in enumerate(runs):
+        if run.unit is None:
+            del left[place]
+            impossible = Failed(reason=run.design.chip.reason, earlier=True)
+            row = reason_row(run.design, impossible.reason)
+            say(_line(len(runs) - len(left), len(runs), run.design.name, impossible, row, 0))
+            yield Ended(place=place, row=row, outcome=impossible)
+        else:
+            run.design.chip.write()
+    places = {id(run.unit): place for place, run in left.items()}
     remaining = Remaining()
-    units = [run.unit for run in runs]
+    units = [run.unit for run in runs if run.unit is not None]
     for unit, outcome in run_units(units, pool, note, retry_failed=retry_failed):
         place = places[id(unit)]
         run = left.pop(place)
@@ -149,11 +162,11 @@ def run_all(
             remaining.learn(kind, seconds)
         rest = [(kind_of(e.design.request), modelled(e.design.request)) for e in left.values()]
         ahead = remaining.seconds(rest, max(1, min(workers, len(rest))))
-        say(_line(len(runs) - len(left), len(runs), unit, outcome, row, ahead))
+        say(_line(len(runs) - len(left), len(runs), unit.name, outcome, row, ahead))
         yield Ended(place=place, row=row, outcome=outcome)
 
 
-def _line(done: int, total: int, unit: Unit, outcome: Outcome, row: TableRow, ahead: float) -> str:
+def _line(done: int, total: int, name: str, outcome: Outcome, row: TableRow, ahead: float) -> str:
     """Return what is said of a run that has ended."""
     number = f"[{done:{len(str(total))}}/{total}]"
     if isinstance(outcome, Failed):
@@ -165,4 +178,4 @@ def _line(done: int, total: int, unit: Unit, outcome: Outcome, row: TableRow, ah
         told = f"{score}{agreement}{latency}"
     when = "finished before" if outcome.earlier else f"in {in_words(outcome.seconds)}"
     later = f"; about {in_words(ahead)} left" if done < total and not outcome.earlier else ""
-    return f"{number} {unit.name}: {told} ({when}{later})"
+    return f"{number} {name}: {told} ({when}{later})"

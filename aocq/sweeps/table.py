@@ -28,11 +28,10 @@ def design_row(design: Design, unit: Unit, outcome: Outcome) -> TableRow:
     if isinstance(outcome, Made) and isinstance(outcome.value, RunResult):
         folder = Path(os.path.relpath(unit.folder, design.request.out.absolute())).as_posix()
         return replace(run_row(outcome.value, design.variant, folder), calibration_seconds=None)
-    reason = outcome.value if isinstance(outcome, Made) else outcome.reason
-    return reason_row(design, f"{NO_RUN}: {reason}")
+    return reason_row(design, outcome.value if isinstance(outcome, Made) else outcome.reason)
 
 
-def reason_row(design: Design, note: str) -> TableRow:
+def reason_row(design: Design, reason: str) -> TableRow:
     """Return the row of a design that has no figures."""
     request = design.request
     return TableRow(
@@ -43,16 +42,18 @@ def reason_row(design: Design, note: str) -> TableRow:
         variant=design.variant,
         arguments=typed(request.model.arguments),
         classes=request.model.classes,
-        note=note,
+        note=f"{NO_RUN}: {reason}",
     )
 
 
-def times_csv(runs: Iterable[tuple[Design, Unit]]) -> str:
+def times_csv(runs: Iterable[tuple[Design, Unit | None]]) -> str:
     """Return how long every run took to make, in seconds, as CSV; empty where it was not made."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["name", "run", "seconds"])
     for design, unit in runs:
+        if unit is None:
+            continue
         seconds = seconds_taken(unit.folder)
         writer.writerow([design.name, unit.folder.name, "" if seconds is None else seconds])
     return text.getvalue()

@@ -17,10 +17,11 @@ from simulator.cost.constants import weight_bytes
 from simulator.cost.energy import EnergyEstimate, energy_of
 from simulator.cost.host_work import HostCost, HostWork, host_costs
 from simulator.cost.memory import MemoryPlan, plan_memory
+from simulator.cost.moves import Workload, workload_of
 from simulator.cost.placement import kind_of
 from simulator.cost.plan import TrafficPlan, traffic_plan
 from simulator.cost.schedule import StepCost, scheduled
-from simulator.cost.steps import program_of
+from simulator.cost.steps import Program, program_of
 from simulator.errors import InputError
 from simulator.graph.graph import IntGraph
 from simulator.graph.macs import product_macs
@@ -300,15 +301,69 @@ def estimate(
     UncostedOpError
         If any op has no specification; all of them are named. There is never a partial total.
     """
+    return estimate_of(
+        prepared(graph, profile),
+        profile,
+        host_work,
+        float16=float16,
+        allow_unplaced=allow_unplaced,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """A graph's steps on a chip, the buffers that they need and what they move.
+
+    The same on all chips that have the first part of :func:`simulator.cost.many.order` in common.
+    """
+
+    graph: IntGraph
+    program: Program
+    memory_plan: MemoryPlan
+    workload: Workload
+
+
+def prepared(graph: IntGraph, profile: NpuProfile) -> Prepared:
+    """Return a verified graph's steps on a chip.
+
+    Raises
+    ------
+    UncostedOpError
+        See :func:`estimate`.
+    """
     uncosted = tuple(op for op in graph.ops if type(op) not in SPECS)
     if uncosted:
         raise UncostedOpError(uncosted)
     program = program_of(graph, profile)
+    memory_plan = plan_memory(graph, program)
+    return Prepared(
+        graph=graph,
+        program=program,
+        memory_plan=memory_plan,
+        workload=workload_of(graph, program, memory_plan.buffers, profile.memory),
+    )
+
+
+def estimate_of(
+    steps: Prepared,
+    profile: NpuProfile,
+    host_work: Sequence[HostWork] = (),
+    *,
+    float16: bool = False,
+    allow_unplaced: bool = False,
+) -> CostEstimate:
+    """Return what :func:`estimate` does, of steps that are there already.
+
+    Raises
+    ------
+    UnplacedOpError
+        See :func:`estimate`.
+    """
+    graph, program, memory_plan = steps.graph, steps.program, steps.memory_plan
     if program.unplaced and not allow_unplaced:
         kinds = {op.name: kind_of(graph, op) for op in graph.ops}
         raise UnplacedOpError(profile.name, [(name, kinds[name]) for name in program.unplaced])
-    memory_plan = plan_memory(graph, program)
-    traffic = traffic_plan(graph, program, memory_plan, profile)
+    traffic = traffic_plan(steps.workload, memory_plan, profile)
     step_costs = scheduled(program, traffic)
     host, ends = profile.compute.host, program.steps[-1:]
     host_steps = host_costs(graph, host_work, host, on_host=any(s.unit == "host" for s in ends))

@@ -23,7 +23,7 @@ from simulator.cost.evaluation import (
     residents,
 )
 from simulator.cost.memory import MemoryPlan
-from simulator.cost.moves import Workload, workload_of
+from simulator.cost.moves import Workload
 from simulator.cost.ports import Numbers
 from simulator.cost.prefetch import (
     Prefetch,
@@ -33,8 +33,6 @@ from simulator.cost.prefetch import (
     with_prefetch,
 )
 from simulator.cost.residency import LEAST_SHARE, Residency, budgets, fillings
-from simulator.cost.steps import Program
-from simulator.graph.graph import IntGraph
 from simulator.graph.ops import TensorId
 from simulator.profile import NpuProfile
 
@@ -67,12 +65,9 @@ class TrafficPlan:
     cycles: StepCycles
 
 
-def traffic_plan(
-    graph: IntGraph, program: Program, memory_plan: MemoryPlan, profile: NpuProfile
-) -> TrafficPlan:
-    """Return the fastest plan for a program's steps on a chip."""
+def traffic_plan(work: Workload, memory_plan: MemoryPlan, profile: NpuProfile) -> TrafficPlan:
+    """Return the fastest plan for a program's steps on a chip, given what they move."""
     memory = profile.memory
-    work = workload_of(graph, program, memory_plan.buffers, memory)
     chip = chip_of(work, profile)
     sets = list(residencies(work, memory_plan, memory.sram_bytes))
     best = _fastest(chip, sets)

@@ -73,7 +73,7 @@ class Op:
     @property
     def requantizations(self) -> tuple[Requantization, ...]:
         """The requantizations that the op ends with: at most one in most ops."""
-        values = (getattr(self, declared.name) for declared in fields(self))
+        values = (getattr(self, name) for name in _field_names(type(self)))
         return tuple(value for value in values if isinstance(value, Requantization))
 
     @property
@@ -91,6 +91,16 @@ class Op:
         for requantization in self.requantizations:
             found += [requantization.multiplier, requantization.shift]
         return tuple(name for name in found if name is not None)
+
+
+def _field_names(kind: type[Op]) -> tuple[str, ...]:
+    """Return the names of a kind of op's fields: they are looked up for every op of a graph."""
+    if kind not in _FIELD_NAMES:
+        _FIELD_NAMES[kind] = tuple(declared.name for declared in fields(kind))
+    return _FIELD_NAMES[kind]
+
+
+_FIELD_NAMES: dict[type[Op], tuple[str, ...]] = {}
 
 
 def accumulator_of(op: Op) -> Accumulator | None:

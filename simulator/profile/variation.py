@@ -16,6 +16,11 @@ from simulator.profile.chip_tables import table_uses
 from simulator.profile.problems import problems
 from simulator.profile.profile import NpuProfile, flat_values
 
+
+class UnknownKeyError(InputError):
+    """A profile has no such key, whatever its value."""
+
+
 # Keys of the outermost accumulator level, wherever a profile states levels: ``accumulator.bits``.
 OUTERMOST = ("bits", "overflow")
 _ACCUMULATOR = "accumulator"
@@ -35,7 +40,9 @@ def varied(profile: NpuProfile, name: str, changes: Mapping[str, Any]) -> NpuPro
     Raises
     ------
     InputError
-        If there is no such key or no such chip, or the profile has tables in files.
+        If there is no such chip, or the profile has tables in files.
+    UnknownKeyError
+        If there is no such key.
     """
     if list(table_uses(profile)):
         raise InputError(
@@ -57,7 +64,9 @@ def varied(profile: NpuProfile, name: str, changes: Mapping[str, Any]) -> NpuPro
         return NpuProfile.model_validate(plain)
     except ValidationError as error:
         found = [*problems(error), *_nearest(profile, changes)]
-        raise InputError(f"profile {name}: {'; '.join(found)}") from error
+        unknown = any(item["type"] == "extra_forbidden" for item in error.errors())
+        kind = UnknownKeyError if unknown else InputError
+        raise kind(f"profile {name}: {'; '.join(found)}") from error
 
 
 def _nearest(profile: NpuProfile, changes: Mapping[str, Any]) -> Iterator[str]:
@@ -95,7 +104,7 @@ def _set(plain: dict[str, Any], path: str, value: Any, profile: NpuProfile) -> N
     for depth, part in enumerate(tables, 1):
         table = table.setdefault(part, {})
         if not isinstance(table, dict):
-            raise InputError(
+            raise UnknownKeyError(
                 f"profile {profile.name}: {'.'.join(tables[:depth])} is no table, so that it has "
                 f"no key {path}; change it as a whole"
             )
