@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Plans: read strictly, their paths beside the file, and the designs that they multiply to."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from aocq.sweeps.designs import Design, designs_of, varied_name
+from aocq.sweeps.plan import read_plan
+from simulator.errors import InputError
+
+NETWORK = '[[network]]\nname = "vit_nano_digits"\n'
+DATA = '[data.digits]\nevaluate = "val"\n'
+
+
+def plan(folder: Path, text: str) -> Path:
+    path = folder / "plan.toml"
+    path.write_text(text, "utf-8")
+    return path
+
+
+def designs(folder: Path, text: str) -> list[Design]:
+    return designs_of(read_plan(plan(folder, text)), folder / "out", ("aocq", "sweep"))
+
+
+def test_what_a_plan_leaves_out_has_its_default(tmp_path: Path) -> None:
+    (design,) = designs(tmp_path, NETWORK + DATA)
+    request = design.request
+    assert design.name == "vit_nano_digits aocq w8a8 edge_npu_int8"
+    assert design.variant == {"profile": "edge_npu_int8"}
+    assert request.evaluation.folder == request.calibration.folder == tmp_path / "val"
+    assert (request.evaluation.limit, request.calibration.images) == (None, 250)
+
+
+def test_everything_is_multiplied_in_the_order_of_the_plan(tmp_path: Path) -> None:
+    found = designs(
+        tmp_path,
+        NETWORK
+        + '[[network]]\nname = "deit_tiny_patch16_224"\nweights = "deit.pt"\n'
+        + DATA
+        + """
+[sweep]
+methods = ["base_ptq", "aocq"]
+recipes = ["w8a8", "W4A8e8", { name = "near", weight_bits = 4, aocq = { rounding = "nearest" } }]
+profiles = ["edge_npu_int8", "narrow_acc_20"]
+seed = 7
+[sweep.keys]
+"accumulator.bits" = [16, 20]
+""",
+    )
+    assert len(found) == 2 * 2 * 3 * 2 * 2
+    assert len({each.name for each in found}) == len(found)
+    assert found[1].name == "vit_nano_digits base_ptq w8a8 edge_npu_int8 accumulator.bits=20"
+    assert found[1].variant == {
+        "recipe": "",
+        "profile": "edge_npu_int8",
+        "accumulator.bits": "20",
+    }
+    assert found[-1].name == "deit_tiny_patch16_224 aocq near narrow_acc_20 accumulator.bits=20"
+    assert found[-1].request.model.weights == tmp_path / "deit.pt"
+    recipes = [each.request.calibration.recipe for each in found[:12:4]]
+    assert [(r.weight_bits, r.end_bits, r.aocq.rounding, r.seed) for r in recipes] == [
+        (8, None, "gptq", 7),
+        (4, 8, "gptq", 7),
+        (4, None, "nearest", 7),
+    ]
+    chip = found[0].chip
+    assert chip.profile is not None
+    assert chip.profile.accumulator.levels[-1].bits == 16
+    assert chip.path == str(tmp_path / "out" / "profiles" / "edge_npu_int8_bits16.toml")
+
+
+def test_networks_have_their_own_images(tmp_path: Path) -> None:
+    more = '[data.canvases]\nevaluate = "canvases"\nimages = 5\ncalibrate = "/elsewhere"\n'
+    found = designs(tmp_path, NETWORK + 'data = ["canvases"]\n' + DATA + more)
+    (design,) = found
+    assert design.variant["set"] == "canvases"
+    assert design.request.evaluation.folder == tmp_path / "canvases"
+    assert design.request.calibration.folder == Path("/elsewhere")
+    assert design.request.evaluation.limit == 5
+
+
+def test_a_chip_that_there_cannot_be_is_a_design_with_its_reason(tmp_path: Path) -> None:
+    keys = '[sweep.keys]\n"accumulator.bits" = [3, 20]\n'
+    impossible, possible = designs(tmp_path, NETWORK + DATA + keys)
+    assert impossible.chip.profile is None
+    assert "accumulator.levels[0].bits = 3" in impossible.chip.reason
+    assert possible.chip.profile is not None
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("", r"network: missing"),
+        (NETWORK, r"data: missing; name images in a table \[data.NAME\], or set sweep.costs_only"),
+        (NETWORK + DATA + "[swep]\n", r"swep: unknown key \(did you mean sweep\?\)"),
+        (
+            NETWORK + 'weigths = "x"\n' + DATA,
+            r"network\[0\].weigths: .* \(did you mean weights\?\)",
+        ),
+        (
+            NETWORK + DATA + "image = 3\n",
+            r"data.digits.image: unknown key \(did you mean images\?\)",
+        ),
+        (NETWORK + DATA + "images = 0\n", "data.digits.images = 0: input should be greater than"),
+        (
+            NETWORK + 'data = ["digit"]\n' + DATA,
+            r"no table \[data.digit\] \(did you mean digits\?\)",
+        ),
+        (NETWORK + 'task = "detecting"\n' + DATA, r"no such task \(did you mean detection\?\)"),
+        (NETWORK + NETWORK + DATA, r"network\[1\]: is there twice"),
+        (NETWORK + DATA + '[sweep]\nmethods = ["ptq"]\n', r"methods\[0\] = 'ptq': no such method"),
+        (
+            NETWORK + DATA + "[sweep]\nprofiles = []\n",
+            "sweep.profiles: list should have at least 1",
+        ),
+        (NETWORK + DATA + '[sweep]\nseed = "1"\n', "sweep.seed = '1': input should be a valid int"),
+        (NETWORK + DATA + "[sweep.keys]\nx = [1, 1]\n", 'sweep.keys."x": 1 is there twice'),
+        (NETWORK + '[sweep]\ncosts_only = true\nmethods = ["aocq"]', "sweep.methods: no use with"),
+        ("network = 3", "network = 3: input should be a valid list"),
+        ("[[network]", "not TOML"),
+    ],
+)
+def test_mistakes_of_plans_are_told_with_their_places(tmp_path: Path, text: str, told: str) -> None:
+    with pytest.raises(InputError, match=told) as refused:
+        read_plan(plan(tmp_path, text))
+    assert str(tmp_path / "plan.toml") in str(refused.value)
+
+
+def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"2 problem\(s\)"):
+        read_plan(plan(tmp_path, '[[network]]\nname = ""\n[data.a]\n'))
+
+
+@pytest.mark.parametrize(
+    ("sweep", "told"),
+    [
+        ('recipes = ["w9a8"]', "'w9a8' is no recipe; wanted w4a8"),
+        ("recipes = [{ weight_bitz = 4 }]", "sweep.recipes: weight_bitz"),
+        ("recipes = [{ weight_bits = 40 }]", "sweep.recipes: weight_bits"),
+        ('profiles = ["edge_npu"]', "edge_npu"),
+        ('keys = { "compute.engine.row" = [8] }', r"sweep.keys: .*did you mean rows\?"),
+    ],
+)
+def test_mistakes_of_designs_are_told(tmp_path: Path, sweep: str, told: str) -> None:
+    with pytest.raises(InputError, match=told):
+        designs(tmp_path, f"{NETWORK}{DATA}[sweep]\n{sweep}\n")
+
+
+def test_a_plan_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"none.toml: not found; aocq sweep wants a plan"):
+        read_plan(tmp_path / "none.toml")
+
+
+def test_names_of_varied_profiles_are_names_and_differ() -> None:
+    assert varied_name("edge", {"accumulator.bits": 16, "x.rounding": "half_up"}) == (
+        "edge_bits16_roundinghalf_up"
+    )
+    long = [{"a.very_long_name_of_a_key": number, "b" * 90: 2} for number in range(3)]
+    names = {varied_name("edge", changes) for changes in long}
+    assert len(names) == 3
+    assert max(map(len, names)) <= 100
