@@ -11,7 +11,7 @@ import pytest
 from small_subjects import small_subject
 
 from aocq.methods import storage
-from benchmarks import command_line, cost, emulation, gemm, growth, kernels, networks, peak
+from benchmarks import command_line, cost, emulation, gemm, growth, kernels, networks, peak, sweeps
 from simulator.errors import InputError
 from simulator.graph import save
 from simulator.profile import load_profile
@@ -22,6 +22,7 @@ COMMANDS = {
     "kernels": kernels,
     "growth": growth,
     "cost": cost,
+    "sweeps": sweeps,
 }
 ASKED = argparse.Namespace(threads=1, gemm="auto", batch=None)
 
@@ -211,3 +212,18 @@ def test_the_steps_of_an_estimate_are_timed():
     found = cost.steps("vit_nano_digits", seconds=0.05)
     assert set(found) == {"lower_cpu", "estimate_cpu"}
     assert all(each > 0 for each in found.values())
+
+
+def test_units_of_sweeps_by_one_worker_and_two(monkeypatch, capsys, tmp_path):
+    options = "--workers 1,2 --units 4 --seconds 0.05 --pairs 1"
+    call(monkeypatch, sweeps, *options.split(), "--out", str(tmp_path))
+    assert "round 1 of 1, 2 workers" in capsys.readouterr().err
+    rows = json.loads((tmp_path / "sweeps.json").read_text(encoding="utf-8"))
+    assert [row["workers"] for row in rows] == [1, 2]
+    assert all(row["worker_ms"] > 0 and row["command_ms"] > 0 for row in rows)
+    assert rows[0]["gain"] == 1
+
+
+def test_a_worker_has_a_unit_before_and_one_behind(monkeypatch):
+    with pytest.raises(InputError, match="at least two for each worker"):
+        call(monkeypatch, sweeps, "--workers", "2", "--units", "3")
