@@ -69,6 +69,7 @@ def verify(
     note: Note = lambda text: None,
     inputs: Inputs | None = None,
     draw: Draw = lambda result, rows, folder: None,
+    captured: FloatGraph | None = None,
 ) -> Run:
     """Do the main job and write its files into ``request.out``, which the caller has claimed.
 
@@ -84,6 +85,8 @@ def verify(
         what :func:`open_inputs` returned for this request, where a caller has it already
     draw
         writes the run's pages, which are published with it
+    captured
+        what :func:`captured_for_run` returned for the same network, where a caller has it already
 
     Raises
     ------
@@ -103,9 +106,7 @@ def verify(
     note_weights(inputs.model, note)
     for unused in unused_by(request, inputs):
         note(unused)
-    with progress(f"capture {request.model.name}", 1) as advance:
-        float_graph = capture(inputs.model.network, request.model.name, inputs.model.input_size)
-        advance(1)
+    float_graph = captured or captured_for_run(request, inputs, progress)
     check_operations(request.calibration, float_graph, inputs.profile)
     inputs.task.check(request.model.name, float_graph.output.shape, inputs.model.preprocessing)
     float_graph = prepared_for_run(request, inputs, float_graph, progress)
@@ -158,6 +159,20 @@ def verify(
     shutil.rmtree(evaluation_folder, ignore_errors=True)
     forget_calibration(request, inputs)
     return result, rows
+
+
+def captured_for_run(request: VerifyRequest, inputs: Inputs, progress: Progress) -> FloatGraph:
+    """Return what a run's network computes: the same for all runs of it.
+
+    Raises
+    ------
+    InputError
+        See :func:`aocq.capture.capture`.
+    """
+    with progress(f"capture {request.model.name}", 1) as advance:
+        found = capture(inputs.model.network, request.model.name, inputs.model.input_size)
+        advance(1)
+    return found
 
 
 def _by_same_engine(request: VerifyRequest, result: RunResult) -> bool:

@@ -16,6 +16,7 @@ from aocq.sweeps.run_key import calibration_group, run_key
 from aocq.sweeps.unit import Unit
 
 if TYPE_CHECKING:
+    from aocq.capture import FloatGraph
     from aocq.jobs.inputs import Inputs
     from simulator.profile import NpuProfile
 
@@ -65,12 +66,16 @@ def make_run(request: VerifyRequest, progress: Progress, note: Note) -> RunResul
     from reports.write import write_report
 
     with claimed(request.out, note):
-        verify(request, progress, note, _opened(request), draw=write_report)
+        inputs, graph = _opened(request, progress)
+        verify(request, progress, note, inputs, write_report, graph)
         return load_record(request.out)
 
 
-def _opened(request: VerifyRequest) -> Inputs:
-    """Return a request's inputs; a worker keeps those of the network that it had last."""
+def _opened(request: VerifyRequest, progress: Progress) -> tuple[Inputs, FloatGraph]:
+    """Return a request's inputs and its captured network.
+
+    A worker keeps those of the network that it had last.
+    """
     from aocq.jobs.inputs import RUN_FILES, check_method
     from aocq.records.publishing import refuse_blocked
     from simulator.profile import load_profile
@@ -79,14 +84,15 @@ def _opened(request: VerifyRequest) -> Inputs:
     profile = load_profile(request.profile)
     check_method(asked.method, asked.recipe, profile, asked.device)
     refuse_blocked(request.out, RUN_FILES)
-    return replace(_network_inputs(_Opened(request)), profile=profile)
+    inputs, graph = _of_network(_Opened(request, progress))
+    return replace(inputs, profile=profile), graph
 
 
 class _Opened:
     """A request, compared by what its network, images and task are made from."""
 
-    def __init__(self, request: VerifyRequest) -> None:
-        self.request = request
+    def __init__(self, request: VerifyRequest, progress: Progress) -> None:
+        self.request, self.progress = request, progress
         model, folders = request.model, (request.calibration.folder, request.evaluation.folder)
         parts = (model.name, model.weights, model.classes, _plain(model.arguments))
         self._key = (*parts, _plain(model.preprocessing), *folders, request.task)
@@ -103,7 +109,9 @@ def _plain(settings: Mapping[str, object]) -> str:
 
 
 @lru_cache(maxsize=1)
-def _network_inputs(opened: _Opened) -> Inputs:
+def _of_network(opened: _Opened) -> tuple[Inputs, FloatGraph]:
     from aocq.jobs.inputs import open_inputs
+    from aocq.jobs.verify import captured_for_run
 
-    return open_inputs(opened.request)
+    inputs = open_inputs(opened.request)
+    return inputs, captured_for_run(opened.request, inputs, opened.progress)
