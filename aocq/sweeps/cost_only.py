@@ -50,12 +50,17 @@ _EMPTY = TableRow(model="", method="", w_bits=0, a_bits=0)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CostRequest:
-    """What a block is made from: a network, a recipe, chips, and where its rows go."""
+    """What a block is made from: a network, a recipe, chips, and where its rows go.
+
+    ``bases`` has for every chip the name of the profile that it is varied from, which a reason
+    against all chips that lowering cannot tell apart is told with.
+    """
 
     model: ModelRequest
     recipe: Recipe
     task: str
     chips: Sequence[NpuProfile]
+    bases: Sequence[str]
     folder: Path
 
 
@@ -101,13 +106,14 @@ def make_rows(request: CostRequest, progress: Progress, note: Note) -> list[dict
     from aocq.jobs.captured import captured_network
 
     captured = captured_network(request.model, progress, note)
-    lowered: dict[str, _Lowered | str] = {}
+    lowered: dict[tuple[str, str], _Lowered | str] = {}
     rows = []
     with progress(f"{request.model.name}: estimate", len(request.chips)) as advance:
-        for chip in request.chips:
-            read = _read_by_lowering(chip)
+        for base, chip in zip(request.bases, request.chips, strict=True):
+            read = base, _read_by_lowering(chip)
             if read not in lowered:
-                lowered[read] = _lowered(captured, request, chip)
+                named = chip.model_copy(update={"name": base})
+                lowered[read] = _lowered(captured, request, named)
             rows.append(_row(captured.model, request.recipe, chip, lowered[read]))
             advance(1)
     keep(request.folder / ROWS_NAME, strict_json.dumps(rows).encode())
@@ -169,17 +175,20 @@ def rows_of_block(
 def _unit(designs: Sequence[Design], places: Sequence[int], out: Path) -> Unit:
     first = designs[places[0]]
     chips = [chip for place in places if (chip := designs[place].chip.profile) is not None]
+    bases = [designs[place].chip.base for place in places]
     model, recipe, task = first.request.model, first.request.calibration.recipe, first.request.task
     depends_on = (
         *(code_digest(), package_versions(), _network(model), recipe.plain(), task),
-        [chip.sha256() for chip in chips],
+        [*bases, *(chip.sha256() for chip in chips)],
     )
     key = hashlib.sha256(json.dumps(depends_on, sort_keys=True).encode()).hexdigest()[:LENGTH]
     folder = out.absolute() / COSTS / key
     return Unit(
         name=f"{model.name} w{recipe.weight_bits}a{recipe.activation_bits}: {len(chips)} designs",
         folder=folder,
-        request=CostRequest(model=model, recipe=recipe, task=task, chips=chips, folder=folder),
+        request=CostRequest(
+            model=model, recipe=recipe, task=task, chips=chips, bases=bases, folder=folder
+        ),
         make=make_rows,
         find=find_rows,
         shares=_network(model),  # what is captured
@@ -254,7 +263,7 @@ def _order(design: Design) -> tuple[Any, ...]:
 
     chip = design.chip.profile
     assert chip is not None
-    return (_read_by_lowering(chip), *order(chip))
+    return (design.chip.base, _read_by_lowering(chip), *order(chip))
 
 
 def _network(model: ModelRequest) -> str:
