@@ -198,7 +198,7 @@ def run_planned(
 
     tables = Tables(title, runs, out)
     workers = max(1, min(workers, len(runs)))
-    with LocalPool(workers, progress.note) as pool:
+    with LocalPool(workers, progress.note, needs=("torch", "timm")) as pool:
         for ended in run_all(runs, pool, workers, say, progress.note, retry_failed=retry_failed):
             tables.add(ended.place, ended.row)
     return tables.publish()

@@ -8,12 +8,13 @@ known which unit it was at, and the slot gets another process.
 from __future__ import annotations
 
 import faulthandler
+import importlib.util
 import multiprocessing
 import os
 import signal
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
@@ -63,12 +64,16 @@ class LocalPool:
         of each worker; None: the cores, shared out
     note
         told what workers say, a sentence once
+    needs
+        packages without which no unit can be made: their absence is told before a worker starts
     """
 
-    def __init__(self, workers: int, note: Note, threads: int | None = None) -> None:
+    def __init__(
+        self, workers: int, note: Note, threads: int | None = None, needs: Sequence[str] = ()
+    ) -> None:
         environment = worker_environment(threads or max(1, cores() // workers))
         self._slots = [_Slot(environment) for _ in range(workers)]
-        self._note, self._told = note, set[str]()
+        self._note, self._told, self._needs = note, set[str](), needs
 
     def free(self) -> int:
         """Return how many slots are at no unit."""
@@ -81,7 +86,12 @@ class LocalPool:
         ------
         EnvironmentProblem
             If no worker can be started.
+        ModuleNotFoundError
+            If a package is missing that units need.
         """
+        for name in self._needs:
+            if importlib.util.find_spec(name) is None:
+                raise ModuleNotFoundError(f"{name} is not installed", name=name)
         next(slot for slot in self._slots if slot.unit is None).begin(unit)
 
     def ended(self, seconds: float) -> Iterable[tuple[Unit, Reply]]:

@@ -11,15 +11,17 @@ from aocq.progress import Note, Progress
 from aocq.records.lease import Lease, take
 from aocq.sweeps.run_state import LEASE_NAME, forget_attempts, note_failure, note_seconds
 from aocq.sweeps.unit import Busy, Failed, Made, Reply, Unit
-from simulator.errors import AocqError
+from simulator.errors import AocqError, EnvironmentProblem
 
 SOMEBODY = "another process"
+PASSING = (EnvironmentProblem, ImportError, MemoryError)  # no fault of the unit
 
 
 def make(unit: Unit, progress: Progress, note: Note) -> Reply:
     """Make a unit and return what became of it; what stops it stops no other unit.
 
-    A failure is written down in the unit's folder.
+    A failure is written down in the unit's folder, but for what the machine lacks: the next command
+    tries that again.
 
     Raises
     ------
@@ -38,7 +40,8 @@ def make(unit: Unit, progress: Progress, note: Note) -> Reply:
             value = unit.make(unit.request, progress, note)
         except Exception as error:
             reason = _in_words(error)
-            note_failure(unit.folder, reason)
+            if not isinstance(error, PASSING):
+                note_failure(unit.folder, reason)
             return Failed(reason=reason, seconds=time.perf_counter() - start)
         seconds = time.perf_counter() - start
         note_seconds(unit.folder, seconds)

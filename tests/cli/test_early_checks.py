@@ -255,7 +255,12 @@ def parameters(
 
 
 # What a command itself looks at before anything else.
-READ_AT_ONCE = {("compare", "folders"), ("front", "folders"), ("report", "folder")}
+READ_AT_ONCE = {
+    ("compare", "folders"),
+    ("front", "folders"),
+    ("report", "folder"),
+    ("sweep", "plan"),
+}
 
 
 def test_every_path_is_checked_first() -> None:

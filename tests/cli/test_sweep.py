@@ -180,6 +180,15 @@ def test_a_dry_run_says_what_is_there_and_imports_nothing_long(
     assert "by those that are finished" in done.out
 
 
+def test_a_missing_package_is_told_at_once_and_is_no_failed_run(
+    demo: Demo, without_torch: Run, tmp_path: Path
+) -> None:
+    plan = written(tmp_path, demo, 'methods = ["base_ptq"]')
+    done = without_torch("sweep", plan, "--out", tmp_path / "out", code=4)
+    assert "torch is not installed" in done.err
+    assert not [*tmp_path.rglob("failed.json")]
+
+
 def test_what_failed_is_tried_again_where_that_is_asked_for(
     demo: Demo, story: Story, tmp_path: Path
 ) -> None:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from aocq.progress import Note, Progress
 from aocq.sweeps.unit import Unit
-from simulator.errors import InputError
+from simulator.errors import EnvironmentProblem, InputError
 
 RESULT, BEGUN = "result", "begun"
 
@@ -47,6 +47,8 @@ def make(request: Request, progress: Progress, note: Note) -> int:
     attempts = len((request.folder / BEGUN).read_text("utf-8").splitlines())
     if request.act == "error":
         raise InputError(f"unit {request.number}: has no weights")
+    if request.act == "lacks":
+        raise EnvironmentProblem("no GPU")
     if request.act == "mistake":
         raise ZeroDivisionError("of its own")
     if request.act == "dies" or (request.act == "dies once" and attempts == 1):

@@ -101,6 +101,14 @@ def test_what_failed_is_tried_again_only_where_that_is_asked_for(tmp_path: Path)
     assert not (tmp_path / "unit0" / FAILED_NAME).exists()
 
 
+def test_what_the_machine_lacks_is_tried_again_by_the_next_command(tmp_path: Path) -> None:
+    lacking, _ = ran([small_unit(tmp_path, 0, "lacks")], workers=1)
+    assert isinstance(lacking["unit 0"], Failed)
+    assert lacking["unit 0"].reason == "no GPU"
+    found, _ = ran([small_unit(tmp_path, 0)], workers=1)
+    assert isinstance(found["unit 0"], Made)
+
+
 def test_a_killed_worker_is_replaced_and_its_unit_made_by_another(tmp_path: Path) -> None:
     found, notes = ran([small_unit(tmp_path, 0, "dies once"), small_unit(tmp_path, 1)])
     assert all(isinstance(outcome, Made) for outcome in found.values())
