@@ -189,9 +189,7 @@ def test_a_missing_package_is_told_at_once_and_is_no_failed_run(
     assert not [*tmp_path.rglob("failed.json")]
 
 
-def test_what_failed_is_tried_again_where_that_is_asked_for(
-    demo: Demo, story: Story, tmp_path: Path
-) -> None:
+def test_what_failed_is_tried_again_where_that_is_asked_for(demo: Demo, tmp_path: Path) -> None:
     plan = written(tmp_path, demo, 'methods = ["base_ptq"]\nprofiles = ["edge_npu_int8"]')
     out = tmp_path / "out"
     dry = aocq("sweep", plan, "--dry-run", "--out", out)
