@@ -4,8 +4,7 @@
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,17 +12,16 @@ import typer
 
 from aocq.cli import options, sweeps
 from aocq.cli.interruption import resuming
+from aocq.cli.sweep_runs import NAME, estimate_all, run_sweep
 
 if TYPE_CHECKING:
     from aocq.sweeps.designs import Design
     from aocq.sweeps.plan import Plan
+    from aocq.sweeps.pruned import Pruning
     from aocq.sweeps.runs import Planned
-    from reports.rows import TableRow
 
-NAME = "sweep"
 MOST_WORKERS = 1024
 MOST_PRINTED = 200  # rows; the table of more is in its files
-SHARE_OF_TABLES = 0.01  # of a sweep's time, what may go into tables that are not the last
 
 
 @resuming
@@ -42,6 +40,35 @@ def command(
             help="evaluate this many images, whatever the plan says",
         ),
     ] = None,
+    then: Annotated[
+        int | None,
+        typer.Option(
+            "--then",
+            min=2,
+            max=options.MOST_IMAGES,
+            help="after all designs on few images, evaluate the promising ones on this many",
+        ),
+    ] = None,
+    axes: Annotated[
+        str,
+        typer.Option(
+            "--axes",
+            help="with --then: what promising designs are chosen by, with commas: drop or "
+            "agreement, and costs: latency_ms, energy_mj, weight_bytes, peak_sram_bytes, "
+            "accumulator_bits (default: drop,latency_ms,weight_bytes)",
+            show_default=False,
+        ),
+    ] = "",
+    confidence: Annotated[
+        float,
+        typer.Option(
+            "--confidence",
+            min=0.5,
+            max=0.9999,
+            callback=options.finite,
+            help="with --then: with which a design must be worse to be left out",
+        ),
+    ] = 0.95,
     workers: Annotated[
         int | None,
         typer.Option(
@@ -72,9 +99,15 @@ def command(
     Writes sweep.md, sweep.csv, sweep.json and times.csv, now and then and at the end. Exit code 3
     where a run failed.
 
+    With --then, a design is left out of the second round where another one, which costs no more on
+    any axis, is right on more of the few images than chance allows: see docs/front.md. Its row is
+    that of the few images, and says why.
+
     Example: aocq sweep plan.toml --dry-run
 
     Example: aocq sweep plan.toml --workers 4 --out runs/sweep
+
+    Example: aocq sweep plan.toml --images 64 --then 650 --axes drop,latency_ms,energy_mj
     """
     from aocq.records.run_folder import refuse_run_folder
     from aocq.sweeps.designs import designs_of
@@ -93,16 +126,40 @@ def command(
             return
         rows = estimate_all(found.title, designs, slots, out, retry_failed=retry_failed)
     else:
+        pruning = None if then is None else pruning_of(designs, then, axes, confidence)
         runs = planned_runs(designs)
         if dry_run:
-            print_plan(found, runs, slots, retry_failed=retry_failed)
+            print_plan(found, runs, slots, pruning, retry_failed=retry_failed)
             return
         note_shared_images(designs)
-        rows = run_planned(found.title, runs, slots, out, retry_failed=retry_failed)
+        rows = run_sweep(found.title, runs, slots, out, pruning=pruning, retry_failed=retry_failed)
     if len(rows) <= MOST_PRINTED:
         sweeps.print_table(rows)
     print(f"table of {len(rows)} rows: {out / NAME}.md", file=sys.stderr)
     sweeps.exit_if_cells_failed(rows)
+
+
+def pruning_of(designs: Sequence[Design], then: int, axes: str, confidence: float) -> Pruning:
+    """Return how designs are pruned; a usage error where there is nothing to prune by.
+
+    Raises
+    ------
+    InputError
+        If there are no such axes.
+    """
+    from aocq.sweeps.pruned import DEFAULT_AXES, Pruning, check_axes
+
+    chosen = tuple(part.strip() for part in axes.split(",")) if axes else DEFAULT_AXES
+    check_axes(chosen)
+    for design in designs:
+        few = design.request.evaluation.limit
+        if few is None or few >= then:
+            told = "all images" if few is None else f"{few}"
+            raise typer.BadParameter(
+                f"--then {then}: {design.name} is evaluated on {told} before that; --images N, or "
+                "images in the plan, says on how few"
+            )
+    return Pruning(images=then, axes=chosen, confidence=confidence)
 
 
 def check_networks(plan: Plan) -> None:
@@ -130,10 +187,17 @@ def note_shared_images(designs: Sequence[Design]) -> None:
         )
 
 
-def print_plan(plan: Plan, runs: Sequence[Planned], workers: int, *, retry_failed: bool) -> None:
+def print_plan(
+    plan: Plan,
+    runs: Sequence[Planned],
+    workers: int,
+    pruning: Pruning | None,
+    *,
+    retry_failed: bool,
+) -> None:
     """Print the runs of a plan on stdout, how many there are and how long the rest will take."""
     from aocq.sweeps.remaining import MODEL, in_words
-    from aocq.sweeps.runs import forecast
+    from aocq.sweeps.runs import at_images, forecast, planned_runs
 
     found = forecast(runs, workers, retry_failed=retry_failed)
     for run in runs:
@@ -142,6 +206,13 @@ def print_plan(plan: Plan, runs: Sequence[Planned], workers: int, *, retry_faile
     print(f"{found.finished} are finished, {found.failed} failed, {found.left} are left")
     basis = "by those that are finished" if found.measured else f"a guess: {MODEL}"
     print(f"about {in_words(found.seconds)} with {workers} workers ({basis})")
+    if pruning is not None:
+        many = planned_runs(at_images([run.design for run in runs], pruning.images))
+        most = forecast(many, workers, retry_failed=retry_failed)
+        print(
+            f"then at most {most.left} runs on {pruning.images} images, about "
+            f"{in_words(most.seconds)} if none is left out"
+        )
 
 
 def factors(plan: Plan) -> str:
@@ -169,85 +240,3 @@ def print_costs(plan: Plan, designs: Sequence[Design], workers: int, out: Path) 
     print(f"{len(designs)} designs, costs alone: {factors(plan)}")
     print(f"{len(designs) - designs_left} are finished or impossible, {designs_left} are left")
     print(f"about {in_words(seconds)} with {workers} workers (a guess: {SECONDS:g} s a design)")
-
-
-def estimate_all(
-    title: str, designs: Sequence[Design], workers: int, out: Path, *, retry_failed: bool
-) -> list[TableRow]:
-    """Estimate designs by worker processes, and return the rows in the plan's order."""
-    from aocq import progress
-    from aocq.sweeps.cost_only import cost_blocks, estimated
-    from aocq.sweeps.local_pool import LocalPool
-
-    blocks = cost_blocks(designs, out)
-    tables = Tables(title, (), out)
-    with LocalPool(max(1, min(workers, len(blocks))), progress.note) as pool:
-        every = estimated(designs, blocks, pool, say, progress.note, retry_failed=retry_failed)
-        for found in every:
-            tables.rows.update(found)
-    return tables.publish()
-
-
-def run_planned(
-    title: str, runs: Sequence[Planned], workers: int, out: Path, *, retry_failed: bool
-) -> list[TableRow]:
-    """Run what is planned by worker processes, and return the rows in the plan's order."""
-    from aocq import progress
-    from aocq.sweeps.local_pool import LocalPool
-    from aocq.sweeps.runs import run_all
-
-    tables = Tables(title, runs, out)
-    workers = max(1, min(workers, len(runs)))
-    with LocalPool(workers, progress.note, needs=("torch", "timm")) as pool:
-        for ended in run_all(runs, pool, workers, say, progress.note, retry_failed=retry_failed):
-            tables.add(ended.place, ended.row)
-    return tables.publish()
-
-
-def say(text: str) -> None:
-    """Print a line on stderr."""
-    from simulator.control_characters import escaped
-
-    print(escaped(text), file=sys.stderr, flush=True)
-
-
-class Tables:
-    """Rows by their places in the plan, and the table of them, published when it is worth its time.
-
-    Attributes
-    ----------
-    rows
-        those that are there
-    """
-
-    def __init__(self, title: str, runs: Sequence[Planned], out: Path) -> None:
-        self.rows: dict[int, TableRow] = {}
-        self._title, self._runs, self._out = title, runs, out
-        self._took, self._last = 0.0, time.monotonic()
-
-    def add(self, place: int, row: TableRow) -> None:
-        """Add a row; publish the table if the last one took little of the time since."""
-        self.rows[place] = row
-        if time.monotonic() - self._last > self._took / SHARE_OF_TABLES:
-            self.publish()
-
-    def publish(self) -> list[TableRow]:
-        """Publish the table of the rows that are there, and return them in the plan's order."""
-        from aocq import progress
-        from aocq.records.lease import leased
-        from aocq.sweeps.table import times_csv
-
-        start = time.monotonic()
-        rows = [row for _, row in sorted(self.rows.items())]
-        texts: Mapping[str, str] = {
-            "times.csv": times_csv((run.design, run.unit) for run in self._runs)
-        }
-        # Another command may be at the same plan, here or elsewhere.
-        with (
-            leased(self._out / f".{NAME}.lease", progress.note),
-            sweeps.claimed_table(self._out, NAME),
-        ):
-            sweeps.publish_table(NAME, self._title, rows, self._out, texts=texts)
-        self._last = time.monotonic()
-        self._took = self._last - start
-        return rows

@@ -245,6 +245,8 @@ def _row(
     )
     if costs.energy is not None:
         row = replace(row, energy_mj=costs.energy.total_mj, energy_nm=costs.energy.node_nm)
+    products = (chip.accumulator_of("linear"), chip.accumulator_of("matmul"))
+    row = replace(row, accumulator_bits=max(each.levels[-1].bits for each in products))
     lowered.last = costs, row
     return _columns(row)
 

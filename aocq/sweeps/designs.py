@@ -138,7 +138,18 @@ def designs_of(plan: Plan, out: Path, command: Sequence[str]) -> list[Design]:
                 chip=chip,
             )
         )
-    return found
+    return _each_named_once(found)
+
+
+def _each_named_once(designs: Sequence[Design]) -> list[Design]:
+    """Return designs with a number behind a name that came before: other weights, say."""
+    times: dict[str, int] = {}
+    named = []
+    for design in designs:
+        times[design.name] = number = times.get(design.name, 0) + 1
+        again = f"{design.name} ({number})" if number > 1 else design.name
+        named.append(replace(design, name=again))
+    return named
 
 
 def profile_variants(plan: Plan, out: Path) -> Iterator[ProfileVariant]:

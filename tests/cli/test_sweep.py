@@ -180,6 +180,38 @@ def test_a_dry_run_says_what_is_there_and_imports_nothing_long(
     assert "by those that are finished" in done.out
 
 
+def test_promising_designs_go_on_to_more_images_and_others_say_why_not(
+    demo: Demo, tmp_path: Path
+) -> None:
+    narrow = 'methods = ["base_ptq"]\nkeys = { "accumulator.bits" = [12, 31, 32] }'
+    plan, out = written(tmp_path, demo, narrow), tmp_path / "out"
+    command = ("sweep", plan, "--then", 40, "--workers", 1, "--out", out)
+    dry = aocq(*command, "--dry-run")
+    assert "then at most 3 runs on 40 images" in dry.out
+    done = aocq(*command)
+    assert "2 of 3 designs go on to 40 images" in done.err
+    rows = json.loads((out / "sweep.json").read_text("utf-8"))["rows"]
+    assert [row["images"] for row in rows] == [16, 40, 40]
+    assert "not run on more images: vit_nano_digits base_ptq w8a8" in rows[0]["note"]
+    assert "beyond chance" in rows[0]["note"]
+    assert len(finished_runs(out)) == 5
+    tables = {name: (out / name).read_bytes() for name in TABLES}
+    assert sum("(finished before)" in line for line in aocq(*command).err.splitlines()) == 5
+    assert tables == {name: (out / name).read_bytes() for name in TABLES}
+
+
+def test_pruning_wants_few_images_and_axes_that_they_decide_on(
+    demo: Demo, without_torch: Run, tmp_path: Path
+) -> None:
+    plan = written(tmp_path, demo, 'methods = ["base_ptq"]')
+    for words, code, told in (
+        (("--then", 16), 2, "is evaluated on 16 before that"),
+        (("--then", 40, "--axes", "latency_ms"), 3, "one of drop, agreement is wanted"),
+        (("--then", 40, "--axes", "drop,latency"), 3, "--axes latency: no such axis"),
+    ):
+        assert told in without_torch("sweep", plan, *words, code=code).err
+
+
 def test_a_missing_package_is_told_at_once_and_is_no_failed_run(
     demo: Demo, without_torch: Run, tmp_path: Path
 ) -> None:
