@@ -61,6 +61,7 @@ def _earlier(unit: Unit, *, retry_failed: bool) -> Outcome | None:
     """Return what an earlier command made of a unit."""
     found = unit.find(unit.request) if unit.find is not None else None
     if found is not None:
+        forget_attempts(unit.folder)
         return Made(value=found, earlier=True)
     if retry_failed:
         forget_attempts(unit.folder)

@@ -35,6 +35,7 @@ def make(unit: Unit, progress: Progress, note: Note) -> Reply:
     with held:
         # Another process may have ended it since this one was told to make it.
         if unit.find is not None and (found := unit.find(unit.request)) is not None:
+            forget_attempts(unit.folder)  # a worker may have died between its result and its end
             return Made(value=found, earlier=True)
         try:
             value = unit.make(unit.request, progress, note)

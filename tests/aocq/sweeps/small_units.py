@@ -61,4 +61,6 @@ def make(request: Request, progress: Progress, note: Note) -> int:
         return int(os.environ["OMP_NUM_THREADS"])
     note("said by every unit")
     (request.folder / RESULT).write_text(str(request.number), "utf-8")
+    if request.act == "dies at its end":
+        os.kill(os.getpid(), signal.SIGKILL)
     return request.number

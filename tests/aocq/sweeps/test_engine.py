@@ -22,7 +22,7 @@ from aocq.records.lease import take
 from aocq.sweeps.engine import run_units
 from aocq.sweeps.local_pool import LocalPool
 from aocq.sweeps.pool import ThisProcess
-from aocq.sweeps.run_state import FAILED_NAME, LEASE_NAME, LOG_NAME
+from aocq.sweeps.run_state import DEATHS_NAME, FAILED_NAME, LEASE_NAME, LOG_NAME
 from aocq.sweeps.unit import Failed, Made, Outcome, Unit
 
 # Begins a sweep of endless units in a folder, with two workers.
@@ -115,6 +115,13 @@ def test_a_killed_worker_is_replaced_and_its_unit_made_by_another(tmp_path: Path
     assert len(set(begun(tmp_path, 0))) == 2
     assert any("unit 0: its worker was ended by SIGKILL" in text for text in notes)
     assert any("took over from process" in text for text in notes)
+
+
+def test_a_worker_that_died_behind_its_result_leaves_no_trace(tmp_path: Path) -> None:
+    found, _ = ran([small_unit(tmp_path, 0, "dies at its end")], workers=1)
+    assert isinstance(found["unit 0"], Made)
+    assert len(begun(tmp_path, 0)) == 1
+    assert not (tmp_path / "unit0" / DEATHS_NAME).exists()
 
 
 def test_a_unit_that_kills_every_worker_fails_and_the_others_are_made(tmp_path: Path) -> None:
