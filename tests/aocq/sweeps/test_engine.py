@@ -17,7 +17,7 @@ import psutil
 import pytest
 from small_units import BEGUN, RESULT, small_unit
 
-from aocq.progress import silent
+from aocq.progress import Note, silent
 from aocq.records.lease import take
 from aocq.sweeps.engine import run_units
 from aocq.sweeps.local_pool import LocalPool
@@ -182,15 +182,27 @@ def test_a_unit_that_another_command_makes_is_waited_for_and_taken(tmp_path: Pat
     assert f"unit 0: process {os.getpid()} on" in notes[-2] + notes[0]
 
 
+class BegunInOrder(LocalPool):
+    """A pool that tells in which order units were begun."""
+
+    def __init__(self, workers: int, note: Note) -> None:
+        super().__init__(workers, note)
+        self.names: list[str] = []
+
+    def begin(self, unit: Unit) -> None:
+        self.names.append(unit.name)
+        super().begin(unit)
+
+
 def test_what_units_share_is_made_by_the_first_while_others_do_something_else(
     tmp_path: Path,
 ) -> None:
     shared = [small_unit(tmp_path, number, "slow", shares="calibration") for number in range(2)]
     other = small_unit(tmp_path, 2)
-    order = []
-    with LocalPool(2, print) as pool:
-        order = [unit.name for unit, _ in run_units([*shared, other], pool, print)]
-    assert order == ["unit 2", "unit 0", "unit 1"]
+    with BegunInOrder(2, print) as pool:
+        outcomes = [outcome for _, outcome in run_units([*shared, other], pool, print)]
+    assert pool.names == ["unit 0", "unit 2", "unit 1"]
+    assert all(isinstance(outcome, Made) for outcome in outcomes)
 
 
 def test_workers_share_the_cores(tmp_path: Path) -> None:
