@@ -95,10 +95,21 @@ def read_recipe(path: Path) -> WrittenRecipe:
     if found:
         raise _refused(path, found)
     try:
-        # As text: of Python's values pydantic takes none but instances strictly.
-        recipe = _ADAPTER.validate_json(strict_json.dumps({**table, "layers": layers}))
+        return written_recipe(table, layers)
     except ValidationError as error:
         raise _refused(path, [_problem(item) for item in error.errors()]) from error
+
+
+def written_recipe(table: Mapping[str, Any], layers: Mapping[str, Any]) -> WrittenRecipe:
+    """Return what the tables ``[recipe]`` and ``[layers]`` of a file say.
+
+    Raises
+    ------
+    ValidationError
+        If values are unknown, of the wrong type or out of range.
+    """
+    # As text: of Python's values pydantic takes none but instances strictly.
+    recipe = _ADAPTER.validate_json(strict_json.dumps({**table, "layers": layers}))
     methods = [name for name in table if name in METHOD_SPECS]
     given = {name: getattr(recipe, name) for name in table if name not in methods}
     if recipe.layers:

@@ -200,6 +200,7 @@ class _Lowered:
     """A network's graph, its estimates on chips that lowering cannot tell apart, the last row."""
 
     graph: GraphRecord
+    parameters_bits: int
     estimates: Estimates
     last: tuple[CostEstimate, TableRow] | None = None
 
@@ -212,11 +213,14 @@ def _lowered(captured: CapturedNetwork, request: CostRequest, chip: NpuProfile) 
     from simulator.cost.many import Estimates
 
     try:
-        graph = lowered_without_weights(captured, request.recipe, chip).graph
+        sized = lowered_without_weights(captured, request.recipe, chip)
     except AocqError as error:
         return str(error)
+    graph = sized.graph
     return _Lowered(
-        graph=graph_record(graph), estimates=Estimates(graph, host_work_of(request.task, graph))
+        graph=graph_record(graph),
+        parameters_bits=sized.parameters_bits,
+        estimates=Estimates(graph, host_work_of(request.task, graph)),
     )
 
 
@@ -238,7 +242,7 @@ def _row(
     row = sized_row(
         model,
         lowered.graph,
-        memory_record(costs, model.parameters, recipe.weight_bits),
+        memory_record(costs, lowered.parameters_bits),
         cycles_record(costs),
         costs.latency_ms,
         (recipe.weight_bits, recipe.activation_bits),

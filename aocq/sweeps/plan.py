@@ -77,7 +77,7 @@ class DataEntry(_Table):
 class SweepEntry(_Table):
     """``[sweep]``: what is multiplied, and what is the same in all runs.
 
-    recipes : ``"w4a8"``, or a table with fields of a recipe
+    recipes : ``"w4a8"``, a recipe file (.toml), or a table with fields of a recipe
     profiles : names or TOML files
     keys : keys of profiles and the values that each takes
     costs_only : estimates of each design, without images

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from aocq.sweeps.designs import Design, designs_of, varied_name
+from aocq.sweeps.chips import varied_name
+from aocq.sweeps.designs import Design, designs_of
 from aocq.sweeps.plan import read_plan
 from simulator.errors import InputError
 
@@ -70,6 +71,20 @@ seed = 7
     assert chip.profile is not None
     assert chip.profile.accumulator.levels[-1].bits == 16
     assert chip.path == str(tmp_path / "out" / "profiles" / "edge_npu_int8_bits16.toml")
+
+
+def test_recipes_are_files_and_tables_with_bits_of_single_layers(tmp_path: Path) -> None:
+    (tmp_path / "mixed.toml").write_text(
+        "format = 1\n[recipe]\nweight_bits = 4\n[layers]\nhead = { w = 8 }\n", "utf-8"
+    )
+    inline = "{ weight_bits = 4, layers = { head = { w = 8 } } }"
+    found = designs(
+        tmp_path, f'{NETWORK}{DATA}[sweep]\nseed = 3\nrecipes = ["mixed.toml", {inline}]\n'
+    )
+    file, table = [each.request.calibration.recipe for each in found]
+    assert file == table
+    assert (file.weight_bits, file.seed, file.layers["head"].w) == (4, 3, 8)
+    assert [each.variant["recipe"] for each in found] == ["mixed", "weight_bits=4 layers=1"]
 
 
 def test_networks_have_their_own_images(tmp_path: Path) -> None:
