@@ -16,8 +16,8 @@ from aocq.cli.groups import grouped
 from aocq.cli.interruption import resuming
 
 if TYPE_CHECKING:
-    from aocq.jobs.cells import Cell
     from aocq.jobs.request import VerifyRequest
+    from aocq.sweeps.designs import Design
     from reports.rows import TableRow
 
 Grid = Literal["one", "full", "elements"]
@@ -50,6 +50,7 @@ def command(
     recipe: recipes.SweepFields,
     model: requests.ModelOptions,
     run: requests.RunOptions,
+    running: sweeps.RunningOptions,
     out: options.Out = Path("runs/ablate"),
 ) -> None:
     """Run AOCQ whole and with each level changed, and make one table of the runs.
@@ -74,7 +75,7 @@ def command(
         raise typer.BadParameter("--elements, --hadamard-block: only with --grid elements")
 
     with sweeps.claimed_table(out, "ablate"):
-        from aocq.jobs.cells import built
+        from aocq.sweeps.cells import built
         from simulator.profile import load_profile
 
         templates = [
@@ -86,28 +87,36 @@ def command(
         place = f"{built(templates[0].model)} for {load_profile(profile).name}"
         if of_elements:
             title = f"Elements of W{widths[0][0]}A{widths[0][1]} on {place}"
-            rows = run_elements(templates[0], title, elements)
+            rows = run_elements(templates[0], title, elements, running)
         else:
-            rows = run_levels(templates, f"Levels of {method} on {place}", whole=grid == "full")
+            title = f"Levels of {method} on {place}"
+            rows = run_levels(templates, title, running, whole=grid == "full")
     sweeps.exit_if_cells_failed(rows)
 
 
-def run_levels(templates: Sequence[VerifyRequest], of_what: str, *, whole: bool) -> list[TableRow]:
+def run_levels(
+    templates: Sequence[VerifyRequest],
+    of_what: str,
+    running: sweeps.RunningOptions,
+    *,
+    whole: bool,
+) -> list[TableRow]:
     """Run the levels of AOCQ: the ``whole`` grid, or one of them changed at a time."""
     from aocq import progress
     from aocq.jobs.ablation import all_combinations, conditions, named, one_at_a_time
-    from aocq.jobs.cells import cell
+    from aocq.sweeps.cells import cell, unvaried
 
-    cells: list[Cell] = []
+    chip = unvaried(templates[0].profile)
+    cells: list[Design] = []
     for request in templates:
         asked = request.calibration.recipe
         variants = all_combinations if whole else one_at_a_time
         for chosen in variants(asked.aocq):
-            cells.append(cell(request, replace(asked, aocq=chosen), named(chosen)))
+            cells.append(cell(request, replace(asked, aocq=chosen), named(chosen), chip))
     how = "every combination of levels" if whole else "one level changed at a time"
     title = f"{of_what}: first the whole method, then {how}"
     out = templates[0].out
-    rows = sweeps.run_table(cells, "ablate", title, out)
+    rows = sweeps.run_table(sweeps.Table(name="ablate", title=title, out=out), cells, running)
     if rows[0].integer_score is not None:
         # Both lists begin with the whole method.
         sweeps.publish_table(

@@ -17,8 +17,8 @@ from aocq.recipes.aocq_options import AocqOptions
 from aocq.recipes.fields import field_specs
 
 if TYPE_CHECKING:
-    from aocq.jobs.elements import Element, Variation
     from aocq.jobs.request import VerifyRequest
+    from aocq.sweeps.elements import Element, Variation
     from reports.element_table import ElementRow
     from reports.rows import TableRow
     from simulator.profile import NpuProfile
@@ -45,7 +45,12 @@ class ElementOptions(OptionGroup):
     ] = 0
 
 
-def run_elements(template: VerifyRequest, title: str, options: ElementOptions) -> list[TableRow]:
+def run_elements(
+    template: VerifyRequest,
+    title: str,
+    options: ElementOptions,
+    running: sweeps.RunningOptions,
+) -> list[TableRow]:
     """Run the rows of an ablation of elements into ``template.out``, which is claimed.
 
     Raises
@@ -55,9 +60,9 @@ def run_elements(template: VerifyRequest, title: str, options: ElementOptions) -
     InputError
         If the profile cannot hold the full recipe.
     """
-    from aocq.jobs.elements import END_BITS, cells_of, elements_of, variations
-    from aocq.jobs.sweep import advice_for_sweeps, impossible_for
     from aocq.records.publishing import refuse_blocked
+    from aocq.sweeps.cell_units import advice_for_tables, impossible_for
+    from aocq.sweeps.elements import END_BITS, cells_of, elements_of, variations
     from reports.element_table import FILES, files
     from simulator.errors import InputError
     from simulator.profile import load_profile
@@ -76,19 +81,18 @@ def run_elements(template: VerifyRequest, title: str, options: ElementOptions) -
     rows = [row for row in variations(elements) if row.element is None or row.element.key in wanted]
     known: dict[str, Mapping[str, float | None]] = {}
 
-    def beside(found: Sequence[TableRow]) -> dict[str, str]:
-        return files(title, _element_rows(rows, found, template.out, known))
+    def beside(table: Sequence[TableRow]) -> dict[str, str]:
+        return files(title, _element_rows(rows, table, template.out, known))
 
-    (full,) = cells_of(template, profile, rows[:1])
-    problem = impossible_for(full.request, profile)
-    if problem is not None:  # of every row, then
-        raise InputError(advice_for_sweeps(problem))
     cells = cells_of(template, profile, rows)
-    table = sweeps.run_table(
-        cells, "ablate", title, template.out, skip_impossible=True, beside=beside
-    )
+    problem = impossible_for(cells[0].request, profile)
+    if problem is not None:  # of every row, then
+        raise InputError(advice_for_tables(problem))
+    out = template.out
+    table = sweeps.Table(name="ablate", title=title, out=out, beside=beside, skip_impossible=True)
+    found = sweeps.run_table(table, cells, running)
     print(f"gains and costs: {template.out / 'elements.md'}", file=sys.stderr)
-    return table
+    return found
 
 
 def _check_block(profile: NpuProfile, block: int) -> None:
@@ -120,8 +124,12 @@ def _element_rows(
     """Return the rows that are there; ``known`` keeps the figures of runs, by folder."""
     from reports.element_table import ElementRow
 
+    by_labels = {tuple(each.variant.values()): each for each in found}
     table = []
-    for row, of_run in zip(rows, found, strict=False):  # those behind are not run yet
+    for row in rows:
+        of_run = by_labels.get(tuple(row.labels().values()))
+        if of_run is None:  # not run yet
+            continue
         if of_run.run and of_run.run not in known:
             known[of_run.run] = _figures(out / of_run.run)
         table.append(

@@ -7,7 +7,7 @@ import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated
@@ -15,19 +15,54 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from aocq.cli.console import print_columns
+from aocq.cli.groups import OptionGroup
 from aocq.tasks.names import CLASSIFICATION
 
 if TYPE_CHECKING:
-    from aocq.jobs.cells import Cell
     from aocq.jobs.request import ModelRequest
-    from aocq.jobs.sweep import Outcome
-    from aocq.jobs.without_weights import NetworkSizes
+    from aocq.sweeps.designs import Design
+    from aocq.sweeps.pool import Pool
+    from aocq.sweeps.runs import Planned
+    from aocq.sweeps.unit import Outcome
     from reports.picture import Picture
     from reports.rows import TableRow
     from reports.sweep_table import Block
 
 _NO_TEXTS: Mapping[str, str] = MappingProxyType({})
 Bits = Annotated[str, typer.Option("--bits", help="bits of weights/activations, with commas")]
+MOST_WORKERS = 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunningOptions(OptionGroup):
+    """How the runs of a table are made."""
+
+    workers: Annotated[
+        int,
+        typer.Option(
+            "--workers",
+            min=1,
+            max=MOST_WORKERS,
+            help="worker processes, which share the cores; 1: this process does it all",
+        ),
+    ] = 1
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="print the runs and how long they will take, and end"),
+    ] = False
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="try again what failed in an earlier command")
+    ] = False
+
+    def pool(self, units: int) -> Pool:
+        """Return a pool for so many units: this process, or workers that are not started yet."""
+        from aocq import progress
+        from aocq.sweeps.local_pool import LocalPool
+        from aocq.sweeps.pool import ThisProcess
+
+        if self.workers == 1:
+            return ThisProcess(progress.show, progress.note)
+        return LocalPool(max(1, min(self.workers, units)), progress.note)
 
 
 def parse_widths(text: str) -> list[tuple[int, int]]:
@@ -50,61 +85,6 @@ def parse_model(text: str) -> tuple[str, Path | None]:
     return name, Path(weights) if weights else None
 
 
-def rows_of_sizes(found: NetworkSizes) -> list[TableRow]:
-    """Return a network's rows of sizes and costs: float, then each width; or the reason in each."""
-    from reports.rows import SIZES_ONLY, TableRow, float_row, sized_row
-    from simulator.settings import typed
-
-    if found.model is None:
-        return [
-            TableRow(
-                model=found.request.name,
-                method=SIZES_ONLY,
-                w_bits=weight_bits,
-                a_bits=activation_bits,
-                arguments=typed(found.request.arguments),
-                classes=found.request.classes,
-                note=f"no sizes: {found.reason}",
-            )
-            for weight_bits, activation_bits in found.widths
-        ]
-    rows = [float_row(found.model)]
-    for sizes in found.sizes:
-        widths = (sizes.weight_bits, sizes.activation_bits)
-        costs = (sizes.graph, sizes.memory, sizes.cycles, sizes.latency_ms)
-        rows.append(sized_row(found.model, *costs, widths))
-    return [replace(row, classes=found.request.classes) for row in rows]
-
-
-def rows_of_cell(cell: Cell, outcome: Outcome, out: Path) -> list[TableRow]:
-    """Return what a table in ``out`` says of a cell: its run, or why there is none."""
-    from aocq.jobs.without_weights import UnrunSizes
-    from aocq.records.run import RunResult
-    from reports.rows import FLOAT, TableRow, run_row
-    from simulator.settings import typed
-
-    request = cell.request
-    if isinstance(outcome, RunResult):
-        return [run_row(outcome, cell.variant, str(request.out.relative_to(out)))]
-    if isinstance(outcome, UnrunSizes):
-        sizes = [row for row in rows_of_sizes(outcome.found) if row.method != FLOAT]
-        reason = f"no run: {outcome.reason}"
-        return [replace(row, note="; ".join(filter(None, (reason, row.note)))) for row in sizes]
-    weight_bits, activation_bits = cell.widths
-    return [
-        TableRow(
-            model=request.model.name,
-            method=request.calibration.method,
-            w_bits=weight_bits,
-            a_bits=activation_bits,
-            variant=cell.variant,
-            arguments=typed(request.model.arguments),
-            classes=request.model.classes,
-            note=f"no run: {outcome}",
-        )
-    ]
-
-
 def table_of_sizes(
     models: Sequence[ModelRequest],
     profile: str,
@@ -122,6 +102,7 @@ def table_of_sizes(
     """
     from aocq import progress
     from aocq.jobs.without_weights import sizes_or_reason
+    from aocq.sweeps.cell_rows import rows_of_sizes
     from aocq.zoo.published import check_name, networks
 
     for model in models:
@@ -137,43 +118,113 @@ def table_of_sizes(
     return rows
 
 
-def run_table(
-    cells: Sequence[Cell],
-    name: str,
-    title: str,
-    out: Path,
-    *,
-    skip_impossible: bool = False,
-    size_without_weights: bool = False,
-    beside: Callable[[Sequence[TableRow]], Mapping[str, str]] | None = None,
-) -> list[TableRow]:
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """The table of a command over many runs.
+
+    Attributes
+    ----------
+    name
+        of its files, without their endings
+    out
+        its folder, which the command has claimed
+    beside
+        returns the texts of files that are published with the rows that are there, by name
+    skip_impossible, size_without_weights
+        of :func:`aocq.sweeps.cell_units.checked`
+    """
+
+    name: str
+    title: str
+    out: Path
+    beside: Callable[[Sequence[TableRow]], Mapping[str, str]] = lambda rows: {}
+    skip_impossible: bool = False
+    size_without_weights: bool = False
+
+
+def run_table(table: Table, cells: Sequence[Design], running: RunningOptions) -> list[TableRow]:
     """Run the cells, write the table after every one, print it at the end.
 
-    ``skip_impossible`` and ``size_without_weights`` are those of
-    :func:`aocq.jobs.sweep.run_cells`; ``beside`` returns the texts of files that are published with
-    the rows that are there, by name.
+    Cells that are only to have sizes are one row, where several are of one network and its widths.
+
+    Raises
+    ------
+    Exit
+        With ``--dry-run``, when the cells are printed.
     """
     from aocq import progress
-    from aocq.jobs.sweep import run_cells
-    from reports.write import write_report
+    from aocq.sweeps.cell_rows import cell_row
+    from aocq.sweeps.cell_units import checked, planned_cells
+    from aocq.sweeps.runs import run_all
 
+    alone = running.workers == 1
+    planned = planned_cells(cells, table.out, numbered=alone)
+    if running.dry_run:
+        print_forecast(planned, running)
+        raise typer.Exit
     first = cells[0].request
     if first.calibration.folder == first.evaluation.folder:
         progress.note("calibrating on images of --data itself (--calib-data keeps the two apart)")
+    runs = checked(
+        planned,
+        skip_impossible=table.skip_impossible,
+        size_without_weights=table.size_without_weights,
+    )
+    found: dict[int, TableRow] = {}
     rows: list[TableRow] = []
-    for cell, outcome in run_cells(
-        cells,
-        progress.show,
-        progress.note,
-        write_report,
-        skip_impossible=skip_impossible,
-        size_without_weights=size_without_weights,
-    ):
-        rows += rows_of_cell(cell, outcome, out)
-        publish_table(name, title, rows, out, texts=beside(rows) if beside else {})
+    with running.pool(len(runs)) as pool:
+        for ended in run_all(
+            runs,
+            pool,
+            running.workers,
+            (lambda line: None) if alone else say,
+            progress.note,
+            retry_failed=running.retry_failed,
+            row_of=cell_row,
+        ):
+            if alone:
+                note_end(runs[ended.place].unit.name, ended.outcome)
+            found[ended.place] = ended.row
+            rows = []
+            for _, row in sorted(found.items()):
+                if row not in rows:
+                    rows.append(row)
+            publish_table(table.name, table.title, rows, table.out, texts=table.beside(rows))
     print_table(rows)
-    print(f"table: {out / name}.md", file=sys.stderr)
+    print(f"table: {table.out / table.name}.md", file=sys.stderr)
     return rows
+
+
+def note_end(name: str, outcome: Outcome) -> None:
+    """Say so where a cell was not made now, or could not be."""
+    from aocq import progress
+    from aocq.sweeps.unit import Failed
+
+    if isinstance(outcome, Failed):
+        again = " (failed before; --retry-failed tries again)" if outcome.earlier else ""
+        progress.note(f"{name}: {outcome.reason}{again}")
+    elif outcome.earlier:
+        progress.note(f"{name}: finished before")
+
+
+def print_forecast(planned: Sequence[Planned], running: RunningOptions) -> None:
+    """Print the cells of a table on stdout, how many are there, how long the rest will take."""
+    from aocq.sweeps.remaining import MODEL, in_words
+    from aocq.sweeps.runs import forecast
+
+    found = forecast(planned, running.workers, retry_failed=running.retry_failed)
+    for each in planned:
+        print(each.design.name)
+    print(f"{found.runs} runs: {found.finished} are finished, {found.failed} failed")
+    basis = "by those that are finished" if found.measured else f"a guess: {MODEL}"
+    print(f"{found.left} are left: about {in_words(found.seconds)} ({basis})")
+
+
+def say(text: str) -> None:
+    """Print a line on stderr."""
+    from simulator.control_characters import escaped
+
+    print(escaped(text), file=sys.stderr, flush=True)
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from aocq.cli.interruption import resuming
 # Options with a default, of which sizes and costs need none.
 FOR_IMAGES = (
     *("--preset", "--float-ops", "--batch", "--skip-bad-images", "--seed", "--device"),
-    *("--threads", "--gemm"),
+    *("--threads", "--gemm", "--workers", "--dry-run", "--retry-failed"),
 )
 
 
@@ -60,6 +60,7 @@ def command(
     recipe: recipes.SweepFields,
     network: requests.NetworkOptions,
     run: requests.RunOptions,
+    running: sweeps.RunningOptions,
     out: options.Out = Path("runs/table2"),
     context: typer.Context,
 ) -> None:
@@ -116,8 +117,9 @@ def command(
         return
 
     with sweeps.claimed_table(out, "table2"):
-        from aocq.jobs.cells import cell
+        from aocq.sweeps.cells import cell, unvaried
 
+        chip = unvaried(profile)
         cells = []
         for (model, weights), method in product(networks, names):
             for asked in recipe.at_widths(widths, run.calibrating.preset):
@@ -129,6 +131,9 @@ def command(
                     recipe=asked,
                     out=out,
                 )
-                cells.append(cell(request, asked))
-        rows = sweeps.run_table(cells, "table2", title(profile), out, size_without_weights=True)
+                cells.append(cell(request, asked, chip=chip))
+        table = sweeps.Table(
+            name="table2", title=title(profile), out=out, size_without_weights=True
+        )
+        rows = sweeps.run_table(table, cells, running)
     sweeps.exit_if_cells_failed(rows)

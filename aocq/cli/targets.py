@@ -16,8 +16,8 @@ from aocq.cli.interruption import resuming
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from aocq.jobs.cells import Cell
     from aocq.records.verdict import Verdict
+    from aocq.sweeps.designs import Design
     from reports.rows import TableRow
     from simulator.junit import TestCase
 
@@ -50,6 +50,7 @@ def command(
     network: requests.NetworkOptions,
     run: requests.RunOptions,
     judging: gates.GateOptions,
+    running: sweeps.RunningOptions,
     out: options.Out = Path("runs/targets"),
 ) -> None:
     """Run one network on many hardware profiles, and make one table and one figure of them.
@@ -76,7 +77,7 @@ def command(
     chosen = known_profiles(profiles)
     given = judging.gates()
     with sweeps.claimed_table(out, "targets"):
-        from aocq.jobs.cells import built, cell
+        from aocq.sweeps.cells import built, cell
 
         (asked,) = recipe.at_widths(widths, run.calibrating.preset)
         cells = []
@@ -93,7 +94,8 @@ def command(
             )
             cells.append(cell(request, asked, {"profile": profile_name}))
         title = f"{built(cells[0].request.model)} on {len(cells)} hardware profiles"
-        rows = sweeps.run_table(cells, "targets", title, out, skip_impossible=True)
+        table = sweeps.Table(name="targets", title=title, out=out, skip_impossible=True)
+        rows = sweeps.run_table(table, cells, running)
         publish_with_figure(rows, title, out, given.applied())
         verdicts = verdicts_of(cells, rows)
         gates.write_junit(judging.costs.junit, cases_of(cells, rows, verdicts))
@@ -106,7 +108,7 @@ def command(
         raise typer.Exit(1)
 
 
-def verdicts_of(cells: Sequence[Cell], rows: Sequence[TableRow]) -> dict[str, Verdict]:
+def verdicts_of(cells: Sequence[Design], rows: Sequence[TableRow]) -> dict[str, Verdict]:
     """Return the verdicts on the chips that were run, by profile."""
     from aocq.records.run_folder import load_record
 
@@ -118,11 +120,11 @@ def verdicts_of(cells: Sequence[Cell], rows: Sequence[TableRow]) -> dict[str, Ve
 
 
 def cases_of(
-    cells: Sequence[Cell], rows: Sequence[TableRow], verdicts: Mapping[str, Verdict]
+    cells: Sequence[Design], rows: Sequence[TableRow], verdicts: Mapping[str, Verdict]
 ) -> list[TestCase]:
     """Return test cases for a CI server: the gates of every chip, an error where it was not run."""
-    from aocq.jobs.cells import built
     from aocq.records.verdict_junit import gate_cases
+    from aocq.sweeps.cells import built
     from simulator.junit import Problem, TestCase
 
     cases = []
@@ -137,18 +139,17 @@ def cases_of(
     return cases
 
 
-def asked_for(cells: Sequence[Cell], rows: Sequence[TableRow]) -> list[TableRow]:
+def asked_for(cells: Sequence[Design], rows: Sequence[TableRow]) -> list[TableRow]:
     """Return the rows of chips that can hold the widths; all rows where none can.
 
     Of all the shipped chips some are bound not to: that is an answer, not a failure.
     """
-    from aocq.jobs.sweep import impossible_for
-    from simulator.profile import load_profile
+    from aocq.sweeps.cell_units import impossible_for
 
     possible = [
         row
         for cell, row in zip(cells, rows, strict=True)
-        if impossible_for(cell.request, load_profile(cell.request.profile)) is None
+        if impossible_for(cell.request, cell.chip.profile) is None
     ]
     return possible or list(rows)
 

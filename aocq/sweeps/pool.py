@@ -61,7 +61,8 @@ class ThisProcess:
         return 1 - len(self._waiting)
 
     def begin(self, unit: Unit) -> None:
-        """Put down which unit is the next."""
+        """Put down which unit is the next, and say so."""
+        self._note(unit.name)
         self._waiting.append(unit)
 
     def ended(self, seconds: float) -> Iterable[tuple[Unit, Reply]]:

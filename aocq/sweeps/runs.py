@@ -20,6 +20,7 @@ from reports.rows import TableRow
 from simulator.errors import InputError
 
 Say = Callable[[str], None]
+RowOf = Callable[[Design, Unit, Outcome], TableRow]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,8 +132,11 @@ def run_all(
     note: Note,
     *,
     retry_failed: bool = False,
+    row_of: RowOf = design_row,
 ) -> Iterator[Ended]:
     """Run what is planned, and yield every run as it ends; ``say`` gets a line of each.
+
+    ``row_of`` makes the row of a design from what became of its unit.
 
     Raises
     ------
@@ -155,7 +159,7 @@ def run_all(
     for unit, outcome in run_units(units, pool, note, retry_failed=retry_failed):
         place = places[id(unit)]
         run = left.pop(place)
-        row = design_row(run.design, unit, outcome)
+        row = row_of(run.design, unit, outcome)
         kind = kind_of(run.design.request)
         seconds = seconds_taken(unit.folder) if outcome.earlier else outcome.seconds
         if isinstance(outcome, Made) and seconds:

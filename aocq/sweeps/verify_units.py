@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from aocq.jobs.request import VerifyRequest
-from aocq.progress import Note, Progress
+from aocq.progress import Note, Progress, silent
 from aocq.records.finished import whole_run
 from aocq.records.run import RunResult
 from aocq.sweeps.run_key import calibration_group, run_key
@@ -66,15 +66,19 @@ def make_run(request: VerifyRequest, progress: Progress, note: Note) -> RunResul
     from reports.write import write_report
 
     with claimed(request.out, note):
-        inputs, graph = _opened(request, progress)
+        inputs = opened_inputs(request)
+        graph = _captured(_Opened(request, progress))
         verify(request, progress, note, inputs, write_report, graph)
         return load_record(request.out)
 
 
-def _opened(request: VerifyRequest, progress: Progress) -> tuple[Inputs, FloatGraph]:
-    """Return a request's inputs and its captured network.
+def opened_inputs(request: VerifyRequest) -> Inputs:
+    """Return a request's inputs; a worker keeps those of the network that it had last.
 
-    A worker keeps those of the network that it had last.
+    Raises
+    ------
+    InputError, EnvironmentProblem
+        See :func:`aocq.jobs.inputs.open_inputs`.
     """
     from aocq.jobs.inputs import RUN_FILES, check_method
     from aocq.records.publishing import refuse_blocked
@@ -84,14 +88,24 @@ def _opened(request: VerifyRequest, progress: Progress) -> tuple[Inputs, FloatGr
     profile = load_profile(request.profile)
     check_method(asked.method, asked.recipe, profile, asked.device)
     refuse_blocked(request.out, RUN_FILES)
-    inputs, graph = _of_network(_Opened(request, progress))
-    return replace(inputs, profile=profile), graph
+    return replace(network_inputs(request), profile=profile)
+
+
+def network_inputs(request: VerifyRequest) -> Inputs:
+    """Return the inputs of a request, of which the profile may be another's of the same network.
+
+    Raises
+    ------
+    InputError, EnvironmentProblem
+        See :func:`aocq.jobs.inputs.open_inputs`.
+    """
+    return _network_inputs(_Opened(request))
 
 
 class _Opened:
     """A request, compared by what its network, images and task are made from."""
 
-    def __init__(self, request: VerifyRequest, progress: Progress) -> None:
+    def __init__(self, request: VerifyRequest, progress: Progress = silent) -> None:
         self.request, self.progress = request, progress
         model, folders = request.model, (request.calibration.folder, request.evaluation.folder)
         parts = (model.name, model.weights, model.classes, _plain(model.arguments))
@@ -109,9 +123,14 @@ def _plain(settings: Mapping[str, object]) -> str:
 
 
 @lru_cache(maxsize=1)
-def _of_network(opened: _Opened) -> tuple[Inputs, FloatGraph]:
+def _network_inputs(opened: _Opened) -> Inputs:
     from aocq.jobs.inputs import open_inputs
+
+    return open_inputs(opened.request)
+
+
+@lru_cache(maxsize=1)
+def _captured(opened: _Opened) -> FloatGraph:
     from aocq.jobs.verify import captured_for_run
 
-    inputs = open_inputs(opened.request)
-    return inputs, captured_for_run(opened.request, inputs, opened.progress)
+    return captured_for_run(opened.request, _network_inputs(opened), opened.progress)

@@ -4,41 +4,33 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import typer
 
 from aocq.cli import sweeps
 from aocq.cli.requests import RunOptions
-from aocq.jobs import sweep
-from aocq.jobs.cells import Cell, cell
 from aocq.jobs.request import ModelRequest
 from aocq.recipes.recipe import Recipe
-from simulator.errors import AocqError, InputError
+from aocq.sweeps.cells import cell
 
 
-def test_a_failed_cell_is_a_row_with_its_reason_and_exit_code_3(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_failed_cells_are_rows_with_their_reasons_and_exit_code_3(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     request = RunOptions().request(
         ModelRequest(name="m"),
         tmp_path,
-        profile="edge_npu_int8",
+        profile="edge_npu_a4",
         method="base_ptq",
         recipe=Recipe(),
         out=tmp_path,
     )
     cells = [cell(request, Recipe(weight_bits=bits)) for bits in (8, 4)]
-
-    def fails(cells: Any, *_: Any, **__: Any) -> Iterator[tuple[Cell, AocqError]]:
-        for one in cells:
-            yield one, InputError("constants too wide")
-
-    monkeypatch.setattr(sweep, "run_cells", fails)
-    table = sweeps.run_table(cells, "table2", "T", tmp_path)
+    chosen = sweeps.Table(name="table2", title="T", out=tmp_path, skip_impossible=True)
+    with sweeps.claimed_table(tmp_path, "table2"):
+        table = sweeps.run_table(chosen, cells, sweeps.RunningOptions())
     with pytest.raises(typer.Exit) as end:
         sweeps.exit_if_cells_failed(table)
     assert end.value.exit_code == 3
@@ -46,4 +38,29 @@ def test_a_failed_cell_is_a_row_with_its_reason_and_exit_code_3(
     with (tmp_path / "table2.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["w_bits"] for row in rows] == ["8", "4"]
-    assert {row["note"] for row in rows} == {"no run: constants too wide"}
+    for row in rows:
+        assert row["note"].startswith("no run: profile edge_npu_a4: activation.bits")
+
+
+def test_what_failed_is_tried_again_where_that_is_asked_for(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    request = RunOptions().request(
+        ModelRequest(name="m"),
+        tmp_path,
+        profile="edge_npu_a4",
+        method="base_ptq",
+        recipe=Recipe(),
+        out=tmp_path,
+    )
+    chosen = sweeps.Table(name="table2", title="T", out=tmp_path, skip_impossible=True)
+    said = []
+    for running in (
+        sweeps.RunningOptions(),
+        sweeps.RunningOptions(),
+        sweeps.RunningOptions(retry_failed=True),
+    ):
+        with sweeps.claimed_table(tmp_path, "table2"):
+            sweeps.run_table(chosen, [cell(request, Recipe())], running)
+        said.append("failed before; --retry-failed tries again" in capsys.readouterr().err)
+    assert said == [False, True, False]

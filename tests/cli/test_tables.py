@@ -229,8 +229,8 @@ def test_runs_on_other_images_are_compared_as_such(
 
 
 def test_folders_of_networks_of_one_name_are_told_apart() -> None:
-    from aocq.jobs.cells import LONGEST_NAME, network_folder
     from aocq.jobs.request import ModelRequest
+    from aocq.sweeps.cells import LONGEST_NAME, network_folder
 
     def folder(name: str, classes: int | None = None, **arguments: Any) -> str:
         return network_folder(ModelRequest(name=name, classes=classes, arguments=arguments))

@@ -259,9 +259,9 @@ def test_of_all_chips_only_those_that_can_hold_the_widths_count(
 
     from aocq.cli import targets
     from aocq.cli.requests import RunOptions
-    from aocq.jobs.cells import cell
     from aocq.jobs.request import ModelRequest
     from aocq.recipes.recipe import Recipe
+    from aocq.sweeps.cells import cell
     from reports.rows import TableRow
 
     cells, table = [], []

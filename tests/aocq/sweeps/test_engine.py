@@ -223,7 +223,7 @@ def test_this_process_makes_units_itself_and_shows_what_they_say(tmp_path: Path)
     assert found[0] == Made(value=0, seconds=found[0].seconds)
     assert isinstance(found[1], Failed)
     assert begun(tmp_path, 0) == [os.getpid()]
-    assert notes == ["said by every unit"]
+    assert notes == ["unit 0", "said by every unit", "unit 1"]
     assert not multiprocessing.active_children()
 
 

@@ -9,20 +9,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, Literal
 
-from aocq.jobs.cells import Cell, cell
 from aocq.jobs.request import VerifyRequest
 from aocq.recipes.recipe import Recipe
-from simulator.files import write_text
+from aocq.sweeps.cells import cell
+from aocq.sweeps.designs import PROFILES, Design, ProfileVariant
 from simulator.profile import DeferredLog2Softmax, NpuProfile
-from simulator.profile.variation import toml_text, varied
+from simulator.profile.variation import varied
 
 # bare: no element; full: all that are the recipe's; alone: bare with one; without: full less one;
 # instead: full with one that stands in another's place, or is added.
 Role = Literal["full", "bare", "without", "alone", "instead"]
-PROFILES = "profiles"
 END_BITS = 8  # of the convention of published rows, where the command line has no other
 
 
@@ -114,22 +112,22 @@ def variations(elements: Sequence[Element]) -> list[Variation]:
     return sorted(rows, key=lambda row: row.element is not None and row.element.key in _LAST)
 
 
-def cells_of(template: VerifyRequest, profile: NpuProfile, rows: Sequence[Variation]) -> list[Cell]:
-    """Return the cells of the rows; profiles that they want are written below ``template.out``.
+def cells_of(
+    template: VerifyRequest, profile: NpuProfile, rows: Sequence[Variation]
+) -> list[Design]:
+    """Return the designs of the rows; profiles that they vary have their place in ``template.out``.
 
     What no element sets is as the template's recipe has it.
     """
-    found = []
-    for row in rows:
-        settings = row.settings.values()
-        chip = {path: value for each in settings for path, value in each.chip.items()}
-        request = template
-        if chip:
-            ending = "_".join(each.chip_name for each in settings if each.chip)
-            request = replace(template, profile=_written(profile, ending, chip, template.out))
-        recipe = _recipe(template.calibration.recipe, row)
-        found.append(cell(request, recipe, row.labels()))
-    return found
+    return [
+        cell(
+            template,
+            _recipe(template.calibration.recipe, row),
+            row.labels(),
+            _chip(template, profile, row),
+        )
+        for row in rows
+    ]
 
 
 _LAST = frozenset({"reconstruct"})  # takes many times as long as the others
@@ -154,14 +152,20 @@ def _recipe(asked: Recipe, row: Variation) -> Recipe:
     return replace(asked, aocq=replace(asked.aocq, **options), **fields)
 
 
-def _written(profile: NpuProfile, ending: str, chip: Mapping[str, Any], out: Path) -> str:
-    """Return the path of a varied profile's file, which is written if it is not there."""
-    changed = varied(profile, f"{profile.name}_{ending}", chip)
-    path, text = out / PROFILES / f"{changed.name}.toml", toml_text(changed)
-    if not path.exists() or path.read_text(encoding="utf-8") != text:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, text)
-    return str(path)
+def _chip(template: VerifyRequest, profile: NpuProfile, row: Variation) -> ProfileVariant:
+    """Return the chip of a row: the profile, or one that is varied from it."""
+    settings = row.settings.values()
+    changes = {path: value for each in settings for path, value in each.chip.items()}
+    plain = ProfileVariant(base=profile.name, settings={}, profile=profile, path=template.profile)
+    if not changes:
+        return plain
+    name = "_".join([profile.name, *(each.chip_name for each in settings if each.chip)])
+    return replace(
+        plain,
+        settings={path: str(value) for path, value in changes.items()},
+        profile=varied(profile, name, changes),
+        path=str(template.out / PROFILES / f"{name}.toml"),
+    )
 
 
 def _softmaxes(profile: NpuProfile) -> Iterator[Element]:

@@ -1,55 +1,65 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Cells of a sweep: one run of the main job each, in a folder whose name says of what."""
+"""Cells of a table: designs whose runs are in folders whose names say of what they are."""
 
 from __future__ import annotations
 
 import hashlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from aocq.jobs.request import ModelRequest, VerifyRequest
 from aocq.recipes.recipe import Recipe
+from aocq.sweeps.designs import Design, ProfileVariant
+from simulator.profile import load_profile
 from simulator.settings import typed
 
 LONGEST_NAME = 120  # of a folder; file systems take 255 bytes, and other tools less
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Cell:
-    """One run of a sweep.
+def cell(
+    template: VerifyRequest,
+    recipe: Recipe,
+    variant: Mapping[str, str] | None = None,
+    chip: ProfileVariant | None = None,
+) -> Design:
+    """Return the design of a request with another recipe, in a folder below the request's own.
 
-    Attributes
+    Parameters
     ----------
-    name
-        for people, unique in the sweep
     variant
-        what sets the cell apart in its table, by column
-    request
-        the ordinary request; its ``out`` is the cell's own folder
+        what sets it apart from others of its network, method and widths; its values name the folder
+    chip
+        None: the request's profile
+
+    Raises
+    ------
+    InputError
+        If the profile cannot be read.
     """
-
-    name: str
-    variant: Mapping[str, str]
-    request: VerifyRequest
-
-    @property
-    def widths(self) -> tuple[int, int]:
-        """Bits of weights and of activations."""
-        recipe = self.request.calibration.recipe
-        return recipe.weight_bits, recipe.activation_bits
-
-
-def cell(template: VerifyRequest, recipe: Recipe, variant: Mapping[str, str] | None = None) -> Cell:
-    """Return the cell of a request with another recipe, in a folder below the request's own."""
+    path = chip.path if chip else template.profile
+    chip = chip or unvaried(path)
     asked = replace(template.calibration, recipe=recipe)
     parts = [asked.method, f"w{recipe.weight_bits}a{recipe.activation_bits}"]
     parts += (variant or {}).values()
     name = "-".join(parts)
     network = network_folder(template.model)
-    request = replace(template, calibration=asked, out=template.out / network / name)
-    return Cell(name=f"{network} {name}", variant=variant or {}, request=request)
+    out = template.out / network / name
+    request = replace(template, calibration=asked, out=out, profile=path)
+    return Design(name=f"{network} {name}", variant=variant or {}, request=request, chip=chip)
+
+
+def unvaried(path: str) -> ProfileVariant:
+    """Return the chip of a profile as it is.
+
+    Raises
+    ------
+    InputError
+        If the profile cannot be read.
+    """
+    profile = load_profile(path)
+    return ProfileVariant(base=profile.name, settings={}, profile=profile, path=path)
 
 
 def built(model: ModelRequest) -> str:

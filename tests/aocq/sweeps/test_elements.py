@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from aocq.jobs.elements import Variation, cells_of, elements_of, variations
 from aocq.jobs.request import (
     CalibrationRequest,
     EmulationRequest,
@@ -19,6 +18,7 @@ from aocq.jobs.request import (
 from aocq.recipes.limits import limits_of
 from aocq.recipes.recipe import Recipe
 from aocq.records.gates import Gates
+from aocq.sweeps.elements import Variation, cells_of, elements_of, variations
 from simulator.profile import load_profile, profile_paths
 
 DYNAMIC = "edge_npu_w4a4_dynamic"
@@ -102,7 +102,7 @@ def test_varied_chips_are_profiles_with_that_value_and_others_stay(tmp_path: Pat
     cells = cells_of(template(tmp_path), load_profile(DYNAMIC), rows)
     assert len({cell.request.out for cell in cells}) == len(cells)
     chips = {
-        tuple(row.labels().values()): load_profile(cell.request.profile)
+        tuple(row.labels().values()): cell.chip.profile
         for row, cell in zip(rows, cells, strict=True)
     }
     shipped = chips["full", "all"]
