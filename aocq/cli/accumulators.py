@@ -5,19 +5,22 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Sequence
+from itertools import product
 from pathlib import Path
+from shutil import rmtree
 from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
-from aocq.cli import options, requests
+from aocq.cli import options, requests, sweeps
 from aocq.cli.console import print_columns
 from aocq.cli.groups import grouped
 from aocq.cli.interruption import resuming
-from aocq.cli.tasks import chosen_task
+from aocq.cli.tasks import task_named
 
 if TYPE_CHECKING:
-    from aocq.records.accumulator_widths import Rule, SweepRecord
+    from aocq.records.accumulator_widths import Rule, SweepRecord, Width
 
 DEFAULT_PROFILE = "edge_npu_int8"
 WIDEST = 64
@@ -104,6 +107,7 @@ def command(
     ] = None,
     evaluation: requests.EvaluationOptions,
     emulation: requests.EmulationOptions,
+    running: sweeps.RunningOptions,
     out: options.Out = Path("runs/accumulators"),
 ) -> None:
     """Run a quantized model at many accumulator widths, to see how narrow they may be.
@@ -121,56 +125,82 @@ def command(
 
     Example: aocq accumulators runs/deit --data imagenet/val --limit 100 --out runs/accumulators
     """
-    widths = parse_register_widths(bits)
-    chosen = parse_rules(rules)
+    widths = list(product(parse_register_widths(bits), parse_rules(rules)))
 
     from aocq import progress
-    from aocq.data.loader import evenly
-    from aocq.jobs.accumulator_widths import SweepRequest, sweep
-    from aocq.methods import storage
     from aocq.records.accumulator_widths import COMMAND, finished_sweep
     from aocq.records.publishing import claimed, publish, refuse_blocked, staging
     from aocq.records.run_folder import refuse_run_folder
+    from aocq.sweeps.accumulator_units import (
+        UnitRequest,
+        WidthsRequest,
+        left_of,
+        run_widths,
+        taken_up,
+        work_folder,
+    )
     from reports.accumulators import FILES, write_sweep
-    from simulator.errors import InputError
-    from simulator.graph.meta import meta_of
-    from simulator.profile import load_profile
 
     with claimed(out, progress.note):
         refuse_run_folder(out)
         refuse_blocked(out, FILES)
-        model = storage.load(folder)
-        meta = meta_of(model.meta, str(folder))
-        if meta is None:
-            raise InputError(f"{folder}: does not say how images are preprocessed; quantize again")
-        does = chosen_task(task, folder)
-        does.check(str(folder), model.graph.output.shape, meta.preprocessing)
-        dataset = does.read(data, meta.classes, progress.note)
-        images = evenly(dataset.images, evaluation.limit)
-        does.check_images(dataset, images)
-        request = SweepRequest(
-            model=model,
-            task=does,
-            dataset=dataset,
-            profile=load_profile(profile if profile is not None else profile_of(folder)),
-            bits=widths,
-            rules=chosen,
+        request = WidthsRequest(
+            folder=folder,
+            task=task_named(task, folder),
             data=data,
-            images=images,
-            preprocessing=meta.preprocessing,
+            profile=profile if profile is not None else profile_of(folder),
+            limit=evaluation.limit,
             batch=evaluation.batch,
             skip_bad_images=evaluation.skip_bad_images,
             threads=emulation.threads,
             gemm=emulation.gemm,
             command=("aocq", *sys.argv[1:]),
         )
-        record = None
-        for record in sweep(request, finished_sweep(out), progress.show, progress.note):
-            write_sweep(record, staging(out))
-            publish(out, COMMAND, record.key)
+        of = UnitRequest(of=request, work=work_folder(request, out))
+        before = taken_up(request, finished_sweep(out), progress.note)
+        if running.dry_run:
+            print_widths(before, widths)
+            return
+        record = before
+        with running.pool(len(widths)) as pool:
+            for record in run_widths(
+                of,
+                widths,
+                before,
+                pool,
+                running.workers,
+                progress.note,
+                retry_failed=running.retry_failed,
+            ):
+                write_sweep(record, staging(out))
+                publish(out, COMMAND, record.key)
+        failed = left_of(record, widths)
+        if not failed:
+            rmtree(of.work, ignore_errors=True)
     assert record is not None  # a sweep yields at least once
     print_sweep(record)
     print(f"table: {out / 'accumulators.md'}", file=sys.stderr)
+    if failed:
+        told = f"{len(failed)} of {len(widths)} widths could not be run"
+        print(f"error: {told}, see above", file=sys.stderr)
+        raise typer.Exit(3)
+
+
+def print_widths(record: SweepRecord | None, widths: Sequence[Width]) -> None:
+    """Print the widths that are not there on stdout, and how long they take by those that are."""
+    from aocq.records.accumulator_widths import with_proven
+    from aocq.sweeps.accumulator_units import left_of
+    from aocq.sweeps.remaining import in_words
+
+    left = left_of(with_proven(record, widths) if record else None, widths)
+    for width, rule in left:
+        print(f"{width} bits, {rule}")
+    run = [row.seconds for row in record.rows if row.same_as is None] if record else []
+    seconds = f"; each takes about {in_words(sum(run) / len(run))}" if run else ""
+    print(
+        f"{len(widths)} widths: {len(widths) - len(left)} are known, at most {len(left)} are left, "
+        f"up to the first at which nothing overflows{seconds}"
+    )
 
 
 def print_sweep(record: SweepRecord) -> None:

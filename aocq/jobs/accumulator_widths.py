@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
@@ -15,12 +15,11 @@ from numpy.typing import NDArray
 
 from aocq.data.image_folder import LabelledImage
 from aocq.data.loader import ImageBatches
-from aocq.jobs.keys import sweep_key
 from aocq.jobs.record import data_record, readable
 from aocq.jobs.run_images import run_images
 from aocq.lowering import lower
 from aocq.methods.quantized_model import QuantizedModel
-from aocq.progress import Note, Progress
+from aocq.progress import Progress
 from aocq.records.accumulator_widths import Rule, SweepRecord, SweepRow
 from aocq.records.accuracy import IMAGES
 from aocq.tasks.metrics import share_equal
@@ -38,7 +37,6 @@ from simulator.profile.variation import change_outermost_level
 
 # Of tasks that judge by image the class of each, int64 [images]; of others outputs [images, ...].
 Results = NDArray[Any]
-RULES: tuple[Rule, ...] = ("wrap", "saturate")
 EXACT_BITS = 64  # as wide as registers get; sums that need more are refused when a graph is lowered
 
 
@@ -54,8 +52,6 @@ class SweepRequest:
     task: Task
     dataset: Dataset
     profile: NpuProfile
-    bits: Sequence[int]
-    rules: Sequence[Rule]
     data: Path
     images: Sequence[LabelledImage]
     preprocessing: Mapping[str, Any]
@@ -81,66 +77,31 @@ def with_register(
     return NpuProfile.model_validate(plain)
 
 
-def sweep(
-    request: SweepRequest, before: SweepRecord | None, progress: Progress, note: Note
-) -> Iterator[SweepRecord]:
-    """Run every width under every rule, narrow ones first; yield the record after each, and whole.
-
-    A width at which nothing overflows proves the integers of all wider registers under either rule:
-    these are not run.
-
-    Parameters
-    ----------
-    before
-        an earlier record: its rows are taken if its network, images and code are this request's
+def exact_graph(model: QuantizedModel, profile: NpuProfile) -> IntGraph:
+    """Return the graph whose registers hold every sum.
 
     Raises
     ------
     InputError
-        If the profile cannot hold the model, or no image can be decoded.
+        If the profile cannot hold the model.
     """
-    exact = lower(
-        request.model, with_register(request.profile, EXACT_BITS, "wrap", OverflowPolicy.REPORT)
-    )
-    key = sweep_key(exact, request.images, f"{request.task.name} {request.dataset.digest}")
-    reference: Results | None = None
-    if before is None or before.key != key:
-        if before is not None:
-            note("accumulators.json is of another network, other images or other code: not used")
-        ran = _exact(request, exact, progress)
-        reference, before = ran.results, _started(request, exact, key, ran)
-    record = before.model_copy(update={"command": list(request.command)})
-    for bits in sorted(set(request.bits)):
-        for rule in request.rules:
-            if any((row.bits, row.overflow) == (bits, rule) for row in record.rows):
-                note(f"{bits} bits, {rule}: finished before")
-                continue
-            proof = next((row for row in record.rows if row.exact and row.bits <= bits), None)
-            if proof is not None:
-                record = _with(record, _copied(proof, bits, rule))
-                continue
-            if reference is None:
-                reference = _recorded(record)
-            if reference is None:
-                reference = _exact(request, exact, progress).results
-            graph = lower(request.model, with_register(request.profile, bits, rule))
-            with progress(f"{bits} bits, {rule}", len(request.images)) as advance:
-                record = _with(record, _row(request, graph, bits, rule, reference, advance))
-            _rules_agree_at_the_first_op(record, bits)
-            yield record
-    yield record
+    return lower(model, with_register(profile, EXACT_BITS, "wrap", OverflowPolicy.REPORT))
 
 
-def _exact(request: SweepRequest, exact: IntGraph, progress: Progress) -> _Run:
-    """Return the results of exact sums, which all widths are compared with."""
+def exact_results(
+    request: SweepRequest, exact: IntGraph, key: str, progress: Progress
+) -> tuple[SweepRecord, Results]:
+    """Return a record without a row, and the results that all widths are compared with.
+
+    Raises
+    ------
+    InputError
+        If no image can be decoded.
+    """
     with progress("exact integers", len(request.images)) as advance:
-        return _run(request, exact, advance)
-
-
-def _started(request: SweepRequest, exact: IntGraph, key: str, ran: _Run) -> SweepRecord:
-    """Return a record without a row, of the results of exact sums."""
+        ran = _run(request, exact, advance)
     recipe, meta = request.model.recipe, read_meta(request.model.meta)
-    return SweepRecord(
+    record = SweepRecord(
         command=[readable(part) for part in request.command],
         key=key,
         model=request.model.graph.name,
@@ -162,11 +123,7 @@ def _started(request: SweepRequest, exact: IntGraph, key: str, ran: _Run) -> Swe
         exact_classes=ran.results.tolist() if _by_image(request) else [],
         rows=[],
     )
-
-
-def _recorded(record: SweepRecord) -> Results | None:
-    """Return the recorded class of each image; None where none are recorded."""
-    return np.array(record.exact_classes, np.int64) if record.exact_classes else None
+    return record, ran.results
 
 
 def _by_image(request: SweepRequest) -> bool:
@@ -233,16 +190,20 @@ def _size(request: SweepRequest) -> tuple[int, int]:
     return height, width
 
 
-def _row(
-    request: SweepRequest,
-    graph: IntGraph,
-    bits: int,
-    rule: Rule,
-    exact: Results,
-    advance: Callable[[int], None],
+def width_row(
+    request: SweepRequest, bits: int, rule: Rule, exact: Results, progress: Progress
 ) -> SweepRow:
+    """Return the figures of a register width under an overflow rule; ``exact``: results to match.
+
+    Raises
+    ------
+    InputError
+        If the profile cannot hold the model, or no image can be decoded.
+    """
+    graph = lower(request.model, with_register(request.profile, bits, rule))
     start = time.perf_counter()
-    ran = _run(request, graph, advance)
+    with progress(f"{bits} bits, {rule}", len(request.images)) as advance:
+        ran = _run(request, graph, advance)
     total = reduce(SumCounts.merged, ran.sums)
     return SweepRow(
         bits=bits,
@@ -260,31 +221,3 @@ def _row(
         first_transient=ran.sums[0].transient,
         seconds=time.perf_counter() - start,
     )
-
-
-def _copied(proof: SweepRow, bits: int, rule: Rule) -> SweepRow:
-    """Return the row of a register that is as wide as one in which nothing overflowed, or wider."""
-    return proof.model_copy(
-        update={
-            "bits": bits,
-            "overflow": rule,
-            "graph_sha256": None,
-            "same_as": proof.same_as or (proof.bits, proof.overflow),
-            "least_headroom_bits": proof.least_headroom_bits + bits - proof.bits,
-            "seconds": 0.0,
-        }
-    )
-
-
-def _with(record: SweepRecord, row: SweepRow) -> SweepRecord:
-    rows = sorted([*record.rows, row], key=lambda row: (row.bits, RULES.index(row.overflow)))
-    return record.model_copy(update={"rows": rows})
-
-
-def _rules_agree_at_the_first_op(record: SweepRecord, bits: int) -> None:
-    """Check that both rules count the same overflows in the first op, whose inputs are the same.
-
-    Inputs of later ops are changed by an overflow, by one rule or the other.
-    """
-    found = {(row.first_persistent, row.first_transient) for row in record.rows if row.bits == bits}
-    assert len(found) <= 1, f"{bits} bits: wrap and saturate count other overflows in the first op"

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -20,6 +21,8 @@ from simulator.reading import read_text
 COMMAND = "accumulators"  # in the folder's manifest
 SWEEP_NAME = "accumulators.json"
 Rule = Literal["wrap", "saturate"]
+RULES: tuple[Rule, ...] = ("wrap", "saturate")
+Width = tuple[int, Rule]
 
 
 class SweepRow(Record):
@@ -66,6 +69,11 @@ class SweepRow(Record):
     first_persistent: Count
     first_transient: Count
     seconds: Amount
+
+    @property
+    def width(self) -> Width:
+        """Register width and overflow rule."""
+        return self.bits, self.overflow
 
     @property
     def exact(self) -> bool:
@@ -132,6 +140,36 @@ class SweepRecord(Record):
     def exact_from(self) -> int | None:
         """The narrowest width at which nothing overflows; None if there is none among the rows."""
         return min((row.bits for row in self.rows if row.exact), default=None)
+
+
+def with_row(record: SweepRecord, row: SweepRow) -> SweepRecord:
+    """Return a record with one more row."""
+    rows = sorted([*record.rows, row], key=lambda each: (each.bits, RULES.index(each.overflow)))
+    return record.model_copy(update={"rows": rows})
+
+
+def with_proven(record: SweepRecord, widths: Sequence[Width]) -> SweepRecord:
+    """Return a record with the rows of widths that another row proves: those as wide, or wider."""
+    there = {row.width for row in record.rows}
+    for bits, rule in widths:
+        proof = next((row for row in record.rows if row.exact and row.bits <= bits), None)
+        if proof is not None and (bits, rule) not in there:
+            record = with_row(record, _copied(proof, bits, rule))
+    return record
+
+
+def _copied(proof: SweepRow, bits: int, rule: Rule) -> SweepRow:
+    """Return the row of a register that is as wide as one in which nothing overflowed, or wider."""
+    return proof.model_copy(
+        update={
+            "bits": bits,
+            "overflow": rule,
+            "graph_sha256": None,
+            "same_as": proof.same_as or proof.width,
+            "least_headroom_bits": proof.least_headroom_bits + bits - proof.bits,
+            "seconds": 0.0,
+        }
+    )
 
 
 def save_sweep(record: SweepRecord, folder: Path) -> None:

@@ -15,16 +15,15 @@ from typing import TYPE_CHECKING
 from aocq.jobs.request import VerifyRequest
 from aocq.progress import Note, Progress
 from aocq.records.claim import WORK
-from aocq.records.finished import COMMAND, finished_run
+from aocq.records.finished import finished_run
 from aocq.records.gates import judged
 from aocq.records.kept import keep, kept
-from aocq.records.manifest import load_manifest
 from aocq.records.run import RunResult
 from aocq.sweeps.designs import Design
 from aocq.sweeps.run_key import calibration_group, run_key
 from aocq.sweeps.runs import Planned
 from aocq.sweeps.unit import Unit
-from aocq.sweeps.verify_units import make_run, network_inputs
+from aocq.sweeps.verify_units import make_run, network_inputs, opened_inputs
 from simulator.errors import InputError
 from simulator.profile import NpuProfile
 
@@ -94,17 +93,18 @@ def make_cell(request: CellRequest, progress: Progress, note: Note) -> RunResult
     InputError, EnvironmentProblem
         See :func:`aocq.jobs.verify.verify`.
     """
+    from aocq.jobs.keys import request_key
     from aocq.lowering.lower import CannotHoldError
 
     if request.unavailable:
         return _sizes(request, progress, note)
     try:
-        result = make_run(request.run, progress, note)
+        inputs = opened_inputs(request.run)
     except CannotHoldError as error:
         raise InputError(advice_for_tables(error)) from error
-    identity = load_manifest(request.run.out).results[COMMAND].identity
-    keep(request.state / IDENTITY_NAME, identity.encode())
-    return result
+    # Before the run: it is found even where this process ends as soon as it is published.
+    keep(request.state / IDENTITY_NAME, request_key(request.run, inputs).encode())
+    return make_run(request.run, progress, note)
 
 
 def checked(

@@ -56,8 +56,6 @@ def request_of(
             task=replace(classification.TASK, **changes),
             dataset=Dataset(images=listed, classes=10),
             profile=load_profile("edge_npu_int8"),
-            bits=[10],
-            rules=["wrap"],
             data=tmp_path,
             images=listed,
             preprocessing=PREPROCESSING,
