@@ -17,7 +17,6 @@ from aocq.cli.interruption import resuming
 
 if TYPE_CHECKING:
     from aocq.jobs.request import VerifyRequest
-    from aocq.sweeps.designs import Design
     from reports.rows import TableRow
 
 Grid = Literal["one", "full", "elements"]
@@ -47,10 +46,8 @@ def command(
         ),
     ] = "aocq",
     profile: options.Profile = "edge_npu_int8",
-    recipe: recipes.SweepFields,
     model: requests.ModelOptions,
-    run: requests.RunOptions,
-    running: sweeps.RunningOptions,
+    options_of_runs: sweeps.TableOptions,
     out: options.Out = Path("runs/ablate"),
 ) -> None:
     """Run AOCQ whole and with each level changed, and make one table of the runs.
@@ -78,12 +75,10 @@ def command(
         from aocq.sweeps.cells import built
         from simulator.profile import load_profile
 
-        templates = [
-            run.request(
-                model.request(), data, profile=profile, method=method, recipe=asked, out=out
-            )
-            for asked in recipe.at_widths(widths, run.calibrating.preset)
-        ]
+        templates = options_of_runs.templates(
+            [model.request()], data, methods=[method], widths=widths, profiles=[profile], out=out
+        )
+        running = options_of_runs.running
         place = f"{built(templates[0].model)} for {load_profile(profile).name}"
         if of_elements:
             title = f"Elements of W{widths[0][0]}A{widths[0][1]} on {place}"
@@ -104,15 +99,15 @@ def run_levels(
     """Run the levels of AOCQ: the ``whole`` grid, or one of them changed at a time."""
     from aocq import progress
     from aocq.jobs.ablation import all_combinations, conditions, named, one_at_a_time
-    from aocq.sweeps.cells import cell, unvaried
+    from aocq.sweeps.cells import cell
 
-    chip = unvaried(templates[0].profile)
-    cells: list[Design] = []
-    for request in templates:
-        asked = request.calibration.recipe
-        variants = all_combinations if whole else one_at_a_time
-        for chosen in variants(asked.aocq):
-            cells.append(cell(request, replace(asked, aocq=chosen), named(chosen), chip))
+    variants = all_combinations if whole else one_at_a_time
+    cells = [
+        cell(request, replace(asked, aocq=chosen), named(chosen))
+        for request in templates
+        for asked in [request.calibration.recipe]
+        for chosen in variants(asked.aocq)
+    ]
     how = "every combination of levels" if whole else "one level changed at a time"
     title = f"{of_what}: first the whole method, then {how}"
     out = templates[0].out

@@ -128,17 +128,11 @@ def command(
     widths = list(product(parse_register_widths(bits), parse_rules(rules)))
 
     from aocq import progress
+    from aocq.jobs.accumulator_widths import WidthsRequest, exact_graph, opened
     from aocq.records.accumulator_widths import COMMAND, finished_sweep
-    from aocq.records.publishing import claimed, publish, refuse_blocked, staging
+    from aocq.records.publishing import WORK, claimed, publish, refuse_blocked, staging
     from aocq.records.run_folder import refuse_run_folder
-    from aocq.sweeps.accumulator_units import (
-        UnitRequest,
-        WidthsRequest,
-        left_of,
-        run_widths,
-        taken_up,
-        work_folder,
-    )
+    from aocq.sweeps.accumulator_units import run_widths
     from reports.accumulators import FILES, write_sweep
 
     with claimed(out, progress.note):
@@ -147,60 +141,52 @@ def command(
         request = WidthsRequest(
             folder=folder,
             task=task_named(task, folder),
-            data=data,
             profile=profile if profile is not None else profile_of(folder),
-            limit=evaluation.limit,
-            batch=evaluation.batch,
-            skip_bad_images=evaluation.skip_bad_images,
-            threads=emulation.threads,
-            gemm=emulation.gemm,
+            evaluation=evaluation.request(data),
+            emulation=emulation.request(),
             command=("aocq", *sys.argv[1:]),
         )
-        of = UnitRequest(of=request, work=work_folder(request, out))
-        before = taken_up(request, finished_sweep(out), progress.note)
+        _, key = exact_graph(opened(request))
+        before = finished_sweep(out)
+        if before is not None and before.key != key:
+            told = "is of another network, other images or other code: not used"
+            progress.note(f"accumulators.json {told}")
+            before = None
+        if before is not None:
+            before = before.model_copy(update={"command": [*request.command]})
         if running.dry_run:
             print_widths(before, widths)
             return
-        record = before
+        work, record = out.absolute() / WORK / f"widths-{key}", None
         with running.pool(len(widths)) as pool:
+            how = (work, pool, running.workers, progress.note)
             for record in run_widths(
-                of,
-                widths,
-                before,
-                pool,
-                running.workers,
-                progress.note,
-                retry_failed=running.retry_failed,
+                request, widths, before, *how, retry_failed=running.retry_failed
             ):
                 write_sweep(record, staging(out))
-                publish(out, COMMAND, record.key)
-        failed = left_of(record, widths)
+                publish(out, COMMAND, key)
+        assert record is not None  # at least once
+        failed = {*widths} - record.widths
         if not failed:
-            rmtree(of.work, ignore_errors=True)
-    assert record is not None  # a sweep yields at least once
+            rmtree(work, ignore_errors=True)
     print_sweep(record)
     print(f"table: {out / 'accumulators.md'}", file=sys.stderr)
-    if failed:
-        told = f"{len(failed)} of {len(widths)} widths could not be run"
-        print(f"error: {told}, see above", file=sys.stderr)
-        raise typer.Exit(3)
+    sweeps.exit_if_failed(len(failed), len(widths), "widths")
 
 
 def print_widths(record: SweepRecord | None, widths: Sequence[Width]) -> None:
-    """Print the widths that are not there on stdout, and how long they take by those that are."""
+    """Print the widths that are not there on stdout, and how long those took that are."""
     from aocq.records.accumulator_widths import with_proven
-    from aocq.sweeps.accumulator_units import left_of
     from aocq.sweeps.remaining import in_words
 
-    left = left_of(with_proven(record, widths) if record else None, widths)
+    known = with_proven(record, widths).widths if record else set()
+    left = [width for width in widths if width not in known]
     for width, rule in left:
         print(f"{width} bits, {rule}")
-    run = [row.seconds for row in record.rows if row.same_as is None] if record else []
-    seconds = f"; each takes about {in_words(sum(run) / len(run))}" if run else ""
-    print(
-        f"{len(widths)} widths: {len(widths) - len(left)} are known, at most {len(left)} are left, "
-        f"up to the first at which nothing overflows{seconds}"
-    )
+    print(f"{len(widths) - len(left)} of {len(widths)} widths are there; of the others those are")
+    print("left that are no wider than the first at which nothing overflows")
+    if run := [row.seconds for row in record.rows if row.same_as is None] if record else []:
+        print(f"each takes about {in_words(sum(run) / len(run))}")
 
 
 def print_sweep(record: SweepRecord) -> None:

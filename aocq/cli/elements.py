@@ -85,7 +85,7 @@ def run_elements(
         return files(title, _element_rows(rows, table, template.out, known))
 
     cells = cells_of(template, profile, rows)
-    problem = impossible_for(cells[0].request, profile)
+    problem = impossible_for(cells[0])
     if problem is not None:  # of every row, then
         raise InputError(advice_for_tables(problem))
     out = template.out

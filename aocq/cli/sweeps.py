@@ -5,21 +5,23 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from aocq.cli import recipes, requests
 from aocq.cli.console import print_columns
 from aocq.cli.groups import OptionGroup
-from aocq.tasks.names import CLASSIFICATION
 
 if TYPE_CHECKING:
-    from aocq.jobs.request import ModelRequest
+    from aocq.jobs.request import ModelRequest, VerifyRequest
+    from aocq.records.gates import Gates
     from aocq.sweeps.designs import Design
     from aocq.sweeps.pool import Pool
     from aocq.sweeps.runs import Planned
@@ -65,6 +67,46 @@ class RunningOptions(OptionGroup):
         return LocalPool(max(1, min(self.workers, units)), progress.note)
 
 
+@dataclass(frozen=True, kw_only=True)
+class TableOptions(OptionGroup):
+    """Options of commands whose tables are of ordinary runs."""
+
+    recipe: recipes.SweepFields
+    run: requests.RunOptions
+    running: RunningOptions
+
+    def templates(
+        self,
+        models: Iterable[ModelRequest],
+        data: Path,
+        *,
+        methods: Sequence[str],
+        widths: Sequence[tuple[int, int]],
+        profiles: Iterable[str],
+        out: Path,
+        gates: Gates | None = None,
+        shared_folder: Path | None = None,
+    ) -> list[VerifyRequest]:
+        """Return a request for each network, method, pair of widths and profile; ``out`` is all's.
+
+        The other parameters are those of :meth:`aocq.cli.requests.RunOptions.request`.
+        """
+        asked = self.recipe.at_widths(widths, self.run.calibrating.preset)
+        return [
+            self.run.request(
+                model,
+                data,
+                profile=profile,
+                method=method,
+                recipe=recipe,
+                out=out,
+                gates=gates,
+                shared_folder=shared_folder,
+            )
+            for model, method, recipe, profile in product(models, methods, asked, profiles)
+        ]
+
+
 def parse_widths(text: str) -> list[tuple[int, int]]:
     """Return ``8/8,8/16`` as (weight bits, activation bits) pairs; a usage error otherwise."""
     pairs = []
@@ -85,16 +127,37 @@ def parse_model(text: str) -> tuple[str, Path | None]:
     return name, Path(weights) if weights else None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    """The table of a command over many runs.
+
+    Attributes
+    ----------
+    name
+        of its files, without their endings
+    out
+        its folder, which the command has claimed
+    beside
+        returns the texts of files that are published with the rows that are there, by name
+    skip_impossible, size_without_weights
+        see :mod:`aocq.sweeps.cell_units`
+    """
+
+    name: str
+    title: str
+    out: Path
+    beside: Callable[[Sequence[TableRow]], Mapping[str, str]] = lambda rows: {}
+    skip_impossible: bool = False
+    size_without_weights: bool = False
+
+
 def table_of_sizes(
+    table: Table,
     models: Sequence[ModelRequest],
     profile: str,
     widths: Sequence[tuple[int, int]],
-    name: str,
-    title: str,
-    out: Path,
-    *,
-    end_bits: int | None = None,
-    task: str = CLASSIFICATION,
+    end_bits: int | None,
+    task: str,
 ) -> list[TableRow]:
     """Size every network up, write the table after each, print it at the end.
 
@@ -112,34 +175,8 @@ def table_of_sizes(
         show, note = progress.show, progress.note
         found = sizes_or_reason(model, profile, widths, show, note, end_bits=end_bits, task=task)
         rows += rows_of_sizes(found)
-        publish_table(name, title, rows, out)
-    print_table(rows)
-    print(f"table: {out / name}.md", file=sys.stderr)
-    return rows
-
-
-@dataclass(frozen=True, kw_only=True)
-class Table:
-    """The table of a command over many runs.
-
-    Attributes
-    ----------
-    name
-        of its files, without their endings
-    out
-        its folder, which the command has claimed
-    beside
-        returns the texts of files that are published with the rows that are there, by name
-    skip_impossible, size_without_weights
-        of :func:`aocq.sweeps.cell_units.checked`
-    """
-
-    name: str
-    title: str
-    out: Path
-    beside: Callable[[Sequence[TableRow]], Mapping[str, str]] = lambda rows: {}
-    skip_impossible: bool = False
-    size_without_weights: bool = False
+        publish_table(table.name, table.title, rows, table.out)
+    return printed(table, rows)
 
 
 def run_table(table: Table, cells: Sequence[Design], running: RunningOptions) -> list[TableRow]:
@@ -154,22 +191,21 @@ def run_table(table: Table, cells: Sequence[Design], running: RunningOptions) ->
     """
     from aocq import progress
     from aocq.sweeps.cell_rows import cell_row
-    from aocq.sweeps.cell_units import checked, planned_cells
+    from aocq.sweeps.cell_units import check_cells, planned_cells
     from aocq.sweeps.runs import run_all
 
     alone = running.workers == 1
-    planned = planned_cells(cells, table.out, numbered=alone)
+    runs = planned_cells(
+        cells, table.out, numbered=alone, size_without_weights=table.size_without_weights
+    )
     if running.dry_run:
-        print_forecast(planned, running)
+        print_forecast(runs, running.workers, retry_failed=running.retry_failed)
         raise typer.Exit
     first = cells[0].request
     if first.calibration.folder == first.evaluation.folder:
         progress.note("calibrating on images of --data itself (--calib-data keeps the two apart)")
-    runs = checked(
-        planned,
-        skip_impossible=table.skip_impossible,
-        size_without_weights=table.size_without_weights,
-    )
+    check_cells(runs, skip_impossible=table.skip_impossible)
+    names = [run.unit.name if run.unit else run.design.name for run in runs]
     found: dict[int, TableRow] = {}
     rows: list[TableRow] = []
     with running.pool(len(runs)) as pool:
@@ -183,13 +219,18 @@ def run_table(table: Table, cells: Sequence[Design], running: RunningOptions) ->
             row_of=cell_row,
         ):
             if alone:
-                note_end(runs[ended.place].unit.name, ended.outcome)
+                note_end(names[ended.place], ended.outcome)
             found[ended.place] = ended.row
             rows = []
             for _, row in sorted(found.items()):
                 if row not in rows:
                     rows.append(row)
             publish_table(table.name, table.title, rows, table.out, texts=table.beside(rows))
+    return printed(table, rows)
+
+
+def printed(table: Table, rows: list[TableRow]) -> list[TableRow]:
+    """Print a table's rows on stdout and where its files are, and return the rows."""
     print_table(rows)
     print(f"table: {table.out / table.name}.md", file=sys.stderr)
     return rows
@@ -207,17 +248,23 @@ def note_end(name: str, outcome: Outcome) -> None:
         progress.note(f"{name}: finished before")
 
 
-def print_forecast(planned: Sequence[Planned], running: RunningOptions) -> None:
-    """Print the cells of a table on stdout, how many are there, how long the rest will take."""
+def print_forecast(
+    runs: Sequence[Planned], workers: int, of: str = "", *, retry_failed: bool
+) -> None:
+    """Print runs on stdout, how many there are and how long the rest will take.
+
+    ``of`` says of what they are the product.
+    """
     from aocq.sweeps.remaining import MODEL, in_words
     from aocq.sweeps.runs import forecast
 
-    found = forecast(planned, running.workers, retry_failed=running.retry_failed)
-    for each in planned:
-        print(each.design.name)
-    print(f"{found.runs} runs: {found.finished} are finished, {found.failed} failed")
+    found = forecast(runs, workers, retry_failed=retry_failed)
+    for run in runs:
+        print(run.design.name)
+    print(f"{found.runs} runs{of and ': '}{of}")
+    print(f"{found.finished} are finished, {found.failed} failed, {found.left} are left")
     basis = "by those that are finished" if found.measured else f"a guess: {MODEL}"
-    print(f"{found.left} are left: about {in_words(found.seconds)} ({basis})")
+    print(f"about {in_words(found.seconds)} with {workers} workers ({basis})")
 
 
 def say(text: str) -> None:
@@ -278,9 +325,13 @@ def exit_if_cells_failed(rows: Sequence[TableRow]) -> None:
     from reports.rows import FLOAT
 
     cells = [row for row in rows if row.method != FLOAT]
-    failed = sum(row.cycles is None for row in cells)
+    exit_if_failed(sum(row.cycles is None for row in cells), len(cells), "cells")
+
+
+def exit_if_failed(failed: int, of: int, what: str) -> None:
+    """Say how many could not be run, and exit with 3, if any."""
     if failed:
-        print(f"error: {failed} of {len(cells)} cells could not be run, see above", file=sys.stderr)
+        print(f"error: {failed} of {of} {what} could not be run, see above", file=sys.stderr)
         raise typer.Exit(3)
 
 

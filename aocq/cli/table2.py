@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from itertools import product
 from pathlib import Path
 from typing import Annotated
 
@@ -57,10 +56,8 @@ def command(
     ] = "",
     bits: sweeps.Bits = "8/8,4/8",
     profile: options.Profile = "edge_npu_int8",
-    recipe: recipes.SweepFields,
     network: requests.NetworkOptions,
-    run: requests.RunOptions,
-    running: sweeps.RunningOptions,
+    options_of_runs: sweeps.TableOptions,
     out: options.Out = Path("runs/table2"),
     context: typer.Context,
 ) -> None:
@@ -85,6 +82,7 @@ def command(
         raise typer.BadParameter(f"--methods {methods!r}: a name is missing beside a comma")
     names = list(dict.fromkeys(recipes.known_method(name) for name in parts))
     widths = sweeps.parse_widths(bits)
+    run = options_of_runs.run
     if data is None:
         wants_images = {
             "--methods": methods,
@@ -94,46 +92,24 @@ def command(
             **{f"{name}=WEIGHTS": weights for name, weights in networks},
             **{name: options.is_given(context, name) for name in FOR_IMAGES},
         }
-        for option, value in wants_images.items():
-            if value:
-                raise typer.BadParameter(
-                    f"{option}: --data is missing; without images there are only sizes and costs, "
-                    "which need none of it"
-                )
-        unrun = [network.request_of(name) for name, _ in networks]
-        with sweeps.claimed_table(out, "table2"):
-            ends = recipe.values.get("end_bits")
-            rows = sweeps.table_of_sizes(
-                unrun,
-                profile,
-                widths,
-                "table2",
-                title(profile),
-                out,
-                end_bits=ends,
-                task=run.task,
+        for option in filter(wants_images.get, wants_images):
+            raise typer.BadParameter(
+                f"{option}: --data is missing; without images there are only sizes and costs, "
+                "which need none of it"
             )
-        sweeps.exit_if_cells_failed(rows)
-        return
-
+    asked = [network.request_of(*named) for named in networks]
     with sweeps.claimed_table(out, "table2"):
-        from aocq.sweeps.cells import cell, unvaried
-
-        chip = unvaried(profile)
-        cells = []
-        for (model, weights), method in product(networks, names):
-            for asked in recipe.at_widths(widths, run.calibrating.preset):
-                request = run.request(
-                    network.request_of(model, weights),
-                    data,
-                    profile=profile,
-                    method=method,
-                    recipe=asked,
-                    out=out,
-                )
-                cells.append(cell(request, asked, chip=chip))
         table = sweeps.Table(
             name="table2", title=title(profile), out=out, size_without_weights=True
         )
-        rows = sweeps.run_table(table, cells, running)
+        if data is None:
+            ends = options_of_runs.recipe.values.get("end_bits")
+            rows = sweeps.table_of_sizes(table, asked, profile, widths, ends, run.task)
+        else:
+            from aocq.sweeps.cells import cell
+
+            templates = options_of_runs.templates(
+                asked, data, methods=names, widths=widths, profiles=[profile], out=out
+            )
+            rows = sweeps.run_table(table, [*map(cell, templates)], options_of_runs.running)
     sweeps.exit_if_cells_failed(rows)

@@ -46,11 +46,9 @@ def command(
     bits: Annotated[
         str, typer.Option("--bits", help="bits of weights/activations, one pair")
     ] = "8/8",
-    recipe: recipes.SweepFields,
     network: requests.NetworkOptions,
-    run: requests.RunOptions,
+    options_of_runs: sweeps.TableOptions,
     judging: gates.GateOptions,
-    running: sweeps.RunningOptions,
     out: options.Out = Path("runs/targets"),
 ) -> None:
     """Run one network on many hardware profiles, and make one table and one figure of them.
@@ -79,23 +77,23 @@ def command(
     with sweeps.claimed_table(out, "targets"):
         from aocq.sweeps.cells import built, cell
 
-        (asked,) = recipe.at_widths(widths, run.calibrating.preset)
-        cells = []
-        for profile_name, profile in chosen.items():
-            request = run.request(
-                network.request_of(name, weights),
-                data,
-                profile=profile,
-                method=method,
-                recipe=asked,
-                out=out,
-                gates=given,
-                shared_folder=out / QUANTIZED,
-            )
-            cells.append(cell(request, asked, {"profile": profile_name}))
+        templates = options_of_runs.templates(
+            [network.request_of(name, weights)],
+            data,
+            methods=[method],
+            widths=widths,
+            profiles=chosen.values(),
+            out=out,
+            gates=given,
+            shared_folder=out / QUANTIZED,
+        )
+        cells = [
+            cell(each, variant={"profile": profile})
+            for each, profile in zip(templates, chosen, strict=True)
+        ]
         title = f"{built(cells[0].request.model)} on {len(cells)} hardware profiles"
         table = sweeps.Table(name="targets", title=title, out=out, skip_impossible=True)
-        rows = sweeps.run_table(table, cells, running)
+        rows = sweeps.run_table(table, cells, options_of_runs.running)
         publish_with_figure(rows, title, out, given.applied())
         verdicts = verdicts_of(cells, rows)
         gates.write_junit(judging.costs.junit, cases_of(cells, rows, verdicts))
@@ -146,11 +144,7 @@ def asked_for(cells: Sequence[Design], rows: Sequence[TableRow]) -> list[TableRo
     """
     from aocq.sweeps.cell_units import impossible_for
 
-    possible = [
-        row
-        for cell, row in zip(cells, rows, strict=True)
-        if impossible_for(cell.request, cell.chip.profile) is None
-    ]
+    possible = [row for cell, row in zip(cells, rows, strict=True) if impossible_for(cell) is None]
     return possible or list(rows)
 
 

@@ -6,33 +6,37 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
+from functools import lru_cache, reduce
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from aocq.data.image_folder import LabelledImage
+from aocq import progress
+from aocq.data.image_folder import LabelledImage, evenly
 from aocq.data.loader import ImageBatches
+from aocq.jobs.keys import sweep_key
 from aocq.jobs.record import data_record, readable
+from aocq.jobs.request import EmulationRequest, EvaluationRequest
 from aocq.jobs.run_images import run_images
 from aocq.lowering import lower
+from aocq.methods import storage
 from aocq.methods.quantized_model import QuantizedModel
 from aocq.progress import Progress
 from aocq.records.accumulator_widths import Rule, SweepRecord, SweepRow
 from aocq.records.accuracy import IMAGES
 from aocq.tasks.metrics import share_equal
-from aocq.tasks.task import Dataset, Task
+from aocq.tasks.task import Dataset, Task, task_of
 from simulator.counts import summed
 from simulator.errors import InputError
 from simulator.executor import Executor
 from simulator.graph import IntGraph, sha256
-from simulator.graph.meta import read_meta
+from simulator.graph.meta import meta_of, read_meta
 from simulator.graph.ranges import signed_bits
 from simulator.numerics.accumulator import OverflowPolicy
 from simulator.ops.behaviour import SumCounts
-from simulator.profile import NpuProfile
+from simulator.profile import NpuProfile, load_profile
 from simulator.profile.variation import change_outermost_level
 
 # Of tasks that judge by image the class of each, int64 [images]; of others outputs [images, ...].
@@ -41,25 +45,59 @@ EXACT_BITS = 64  # as wide as registers get; sums that need more are refused whe
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WidthsRequest:
+    """A quantized model in a folder, its task, chip and images, as a command line names them."""
+
+    folder: Path
+    task: str
+    profile: str
+    evaluation: EvaluationRequest
+    emulation: EmulationRequest
+    command: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SweepRequest:
-    """The request of a sweep.
+    """What the names of a request turned into; ``images`` are those of ``dataset`` to be run."""
 
-    ``images`` are those of ``dataset`` that are run, from the folder ``data``; ``batch`` is how
-    many are decoded at a time.
-    """
-
+    asked: WidthsRequest
     model: QuantizedModel
     task: Task
     dataset: Dataset
     profile: NpuProfile
-    data: Path
     images: Sequence[LabelledImage]
     preprocessing: Mapping[str, Any]
-    batch: int
-    skip_bad_images: bool
-    threads: int | None
-    gemm: str
-    command: tuple[str, ...]
+
+
+@lru_cache(maxsize=1)
+def opened(request: WidthsRequest) -> SweepRequest:
+    """Open a request; the last one stays open.
+
+    Raises
+    ------
+    InputError
+        If the model, the profile or the images cannot be read, or are not of the task.
+    """
+    model, evaluation = storage.load(request.folder), request.evaluation
+    meta = meta_of(model.meta, str(request.folder))
+    if meta is None:
+        raise InputError(
+            f"{request.folder}: does not say how images are preprocessed; quantize again"
+        )
+    task = task_of(request.task)
+    task.check(str(request.folder), model.graph.output.shape, meta.preprocessing)
+    dataset = task.read(evaluation.folder, meta.classes, progress.note)
+    images = evenly(dataset.images, evaluation.limit)
+    task.check_images(dataset, images)
+    return SweepRequest(
+        asked=request,
+        model=model,
+        task=task,
+        dataset=dataset,
+        profile=load_profile(request.profile),
+        images=images,
+        preprocessing=meta.preprocessing,
+    )
 
 
 def with_register(
@@ -77,36 +115,38 @@ def with_register(
     return NpuProfile.model_validate(plain)
 
 
-def exact_graph(model: QuantizedModel, profile: NpuProfile) -> IntGraph:
-    """Return the graph whose registers hold every sum.
+def exact_graph(request: SweepRequest) -> tuple[IntGraph, str]:
+    """Return the graph whose registers hold every sum, and the key of its figures on the images.
 
     Raises
     ------
     InputError
         If the profile cannot hold the model.
     """
-    return lower(model, with_register(profile, EXACT_BITS, "wrap", OverflowPolicy.REPORT))
+    profile = with_register(request.profile, EXACT_BITS, "wrap", OverflowPolicy.REPORT)
+    graph = lower(request.model, profile)
+    judged_by = f"{request.task.name} {request.dataset.digest}"
+    return graph, sweep_key(graph, request.images, judged_by)
 
 
-def exact_results(
-    request: SweepRequest, exact: IntGraph, key: str, progress: Progress
-) -> tuple[SweepRecord, Results]:
+def exact_results(request: SweepRequest, progress: Progress) -> tuple[SweepRecord, Results]:
     """Return a record without a row, and the results that all widths are compared with.
 
     Raises
     ------
     InputError
-        If no image can be decoded.
+        If the profile cannot hold the model, or no image can be decoded.
     """
+    exact, key = exact_graph(request)
     with progress("exact integers", len(request.images)) as advance:
         ran = _run(request, exact, advance)
     recipe, meta = request.model.recipe, read_meta(request.model.meta)
     record = SweepRecord(
-        command=[readable(part) for part in request.command],
+        command=[readable(part) for part in request.asked.command],
         key=key,
         model=request.model.graph.name,
         arguments=dict(meta.model_arguments),
-        data=data_record(request.data, request.images, request.dataset.classes),
+        data=data_record(request.asked.evaluation.folder, request.images, request.dataset.classes),
         method=request.model.method,
         weight_bits=recipe.weight_bits,
         activation_bits=recipe.activation_bits,
@@ -144,12 +184,13 @@ class _Run:
 
 def _run(request: SweepRequest, graph: IntGraph, advance: Callable[[int], None]) -> _Run:
     """Run the images; weights are prepared once."""
-    executor = Executor(graph, gemm=request.gemm, threads=request.threads)
+    emulation, evaluation = request.asked.emulation, request.asked.evaluation
+    executor = Executor(graph, gemm=emulation.gemm, threads=emulation.threads)
     batches = ImageBatches(
         request.images,
         request.preprocessing,
-        batch=request.batch,
-        skip_bad=request.skip_bad_images,
+        batch=evaluation.batch,
+        skip_bad=evaluation.skip_bad_images,
     )
     by_image = _by_image(request)
     results: list[Results] = []

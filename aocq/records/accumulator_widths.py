@@ -137,6 +137,11 @@ class SweepRecord(Record):
     rows: list[SweepRow]
 
     @property
+    def widths(self) -> set[Width]:
+        """Register widths and rules that have a row."""
+        return {row.width for row in self.rows}
+
+    @property
     def exact_from(self) -> int | None:
         """The narrowest width at which nothing overflows; None if there is none among the rows."""
         return min((row.bits for row in self.rows if row.exact), default=None)
@@ -150,10 +155,9 @@ def with_row(record: SweepRecord, row: SweepRow) -> SweepRecord:
 
 def with_proven(record: SweepRecord, widths: Sequence[Width]) -> SweepRecord:
     """Return a record with the rows of widths that another row proves: those as wide, or wider."""
-    there = {row.width for row in record.rows}
     for bits, rule in widths:
         proof = next((row for row in record.rows if row.exact and row.bits <= bits), None)
-        if proof is not None and (bits, rule) not in there:
+        if proof is not None and (bits, rule) not in record.widths:
             record = with_row(record, _copied(proof, bits, rule))
     return record
 
@@ -170,6 +174,15 @@ def _copied(proof: SweepRow, bits: int, rule: Rule) -> SweepRow:
             "seconds": 0.0,
         }
     )
+
+
+def rules_agree(record: SweepRecord, bits: int) -> None:
+    """Check that both rules count the same overflows in the first op, whose inputs are the same.
+
+    Inputs of later ops are changed by an overflow, by one rule or the other.
+    """
+    found = {(row.first_persistent, row.first_transient) for row in record.rows if row.bits == bits}
+    assert len(found) <= 1, f"{bits} bits: wrap and saturate count other overflows in the first op"
 
 
 def save_sweep(record: SweepRecord, folder: Path) -> None:

@@ -21,7 +21,7 @@ def cell_row(design: Design, unit: Unit, outcome: Outcome) -> TableRow:
     """Return what a table says of a cell, whose run is two folders below the table's."""
     del unit
     if isinstance(outcome, Failed):
-        return reason_row(design, f"{NO_RUN}: {outcome.reason}")
+        return reason_row(design, outcome.reason)
     if isinstance(outcome.value, RunResult):
         folder = design.request.out
         return run_row(outcome.value, design.variant, f"{folder.parent.name}/{folder.name}")

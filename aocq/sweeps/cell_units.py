@@ -8,7 +8,7 @@ run depends on: why it failed, and which run in its folder is the one.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,7 +25,6 @@ from aocq.sweeps.runs import Planned
 from aocq.sweeps.unit import Unit
 from aocq.sweeps.verify_units import make_run, network_inputs, opened_inputs
 from simulator.errors import InputError
-from simulator.profile import NpuProfile
 
 if TYPE_CHECKING:
     from aocq.jobs.without_weights import UnrunSizes
@@ -37,43 +36,51 @@ UNITS, IDENTITY_NAME = "units", "identity"
 class CellRequest:
     """A run, and the folder where the engine keeps what it knows of it.
 
-    ``unavailable``: why the network's weights cannot be fetched; then its sizes are the result.
+    ``sizes``: whether those of its network are the result where its weights cannot be fetched.
     """
 
     run: VerifyRequest
     state: Path
-    unavailable: str = ""
+    sizes: bool = False
 
 
-def planned_cells(cells: Sequence[Design], out: Path, *, numbered: bool = False) -> list[Planned]:
+def planned_cells(
+    cells: Sequence[Design],
+    out: Path,
+    *,
+    numbered: bool = False,
+    size_without_weights: bool = False,
+) -> list[Planned]:
     """Return the cells of a table in ``out`` with the units of their runs.
 
-    ``numbered``: each unit's name begins with its place, as ``3/8``.
+    Parameters
+    ----------
+    numbered
+        whether each unit's name begins with its place, as ``3/8``
+    size_without_weights
+        whether cells whose pretrained weights cannot be fetched have sizes instead
 
     Raises
     ------
     InputError
         If weights or a folder of images cannot be read.
     """
-    return [
-        Planned(design=design, unit=_unit(design, out, f"{number}/{len(cells)} " * numbered))
-        for number, design in enumerate(cells, 1)
-    ]
-
-
-def _unit(design: Design, out: Path, number: str) -> Unit:
-    request, profile = design.request, design.chip.profile
-    key = f"{run_key(request, profile)}-{request.out.name}"
-    state = out.absolute() / WORK / UNITS / key
-    shared = request.calibration.shared_folder is not None
-    return Unit(
-        name=f"{number}{design.name}",
-        folder=state,
-        request=CellRequest(run=request, state=state),
-        make=make_cell,
-        find=find_cell,
-        shares=calibration_group(request, profile) if shared else "",
-    )
+    planned = []
+    for number, design in enumerate(cells, 1):
+        request, profile = design.request, design.chip.profile
+        assert profile is not None  # cells have chips that there are
+        state = out.absolute() / WORK / UNITS / f"{run_key(request, profile)}-{request.out.name}"
+        shared = request.calibration.shared_folder is not None
+        unit = Unit(
+            name=f"{number}/{len(cells)} {design.name}" if numbered else design.name,
+            folder=state,
+            request=CellRequest(run=request, state=state, sizes=size_without_weights),
+            make=make_cell,
+            find=find_cell,
+            shares=calibration_group(request, profile) if shared else "",
+        )
+        planned.append(Planned(design=design, unit=unit))
+    return planned
 
 
 def find_cell(request: CellRequest) -> RunResult | None:
@@ -95,29 +102,25 @@ def make_cell(request: CellRequest, progress: Progress, note: Note) -> RunResult
     """
     from aocq.jobs.keys import request_key
     from aocq.lowering.lower import CannotHoldError
+    from aocq.zoo.models import WeightsUnavailable
 
-    if request.unavailable:
-        return _sizes(request, progress, note)
     try:
         inputs = opened_inputs(request.run)
     except CannotHoldError as error:
         raise InputError(advice_for_tables(error)) from error
+    except WeightsUnavailable as error:
+        if not request.sizes:
+            raise
+        return _sizes(request.run, str(error), progress, note)
     # Before the run: it is found even where this process ends as soon as it is published.
     keep(request.state / IDENTITY_NAME, request_key(request.run, inputs).encode())
     return make_run(request.run, progress, note)
 
 
-def checked(
-    planned: Sequence[Planned], *, skip_impossible: bool = False, size_without_weights: bool = False
-) -> list[Planned]:
-    """Check what can be before the first run of those that are not there, and return them all.
+def check_cells(planned: Sequence[Planned], *, skip_impossible: bool = False) -> None:
+    """Check what can be before the first run, of cells that have none yet.
 
-    Parameters
-    ----------
-    skip_impossible
-        whether cells whose profile cannot hold what they ask for fail in their turn
-    size_without_weights
-        whether cells whose pretrained weights cannot be fetched have sizes instead
+    ``skip_impossible``: whether a cell whose chip cannot hold what is asked for fails in its turn
 
     Raises
     ------
@@ -128,33 +131,30 @@ def checked(
     from aocq.records.publishing import refuse_blocked
     from aocq.zoo.models import WeightsUnavailable
 
-    waiting = [each for each in planned if find_cell(each.unit.request) is None]
-    possible = []
-    for each in waiting:
-        problem = impossible_for(each.design.request, each.design.chip.profile)
+    units = [(each.design, each.unit.request) for each in planned if each.unit is not None]
+    waiting = [(design, request) for design, request in units if find_cell(request) is None]
+    networks: dict[tuple[str, Path | None], CellRequest] = {}
+    for design, request in reversed(waiting):  # the first network is open when its run begins
+        refuse_blocked(request.run.out, RUN_FILES)
+        problem = impossible_for(design)
         if problem is None:
-            possible.append(each)
+            networks[request.run.model.name, request.run.model.weights] = request
         elif not skip_impossible:
             raise problem
-        refuse_blocked(each.design.request.out, RUN_FILES)
-    without: dict[tuple[str, Path | None], str] = {}
-    # The first network last: its run is the next to open it, and it is open then.
-    networks = {_network(each): each for each in reversed(possible)}
-    for network, each in networks.items():
+    for request in networks.values():
         try:
-            network_inputs(each.unit.request.run)
-        except WeightsUnavailable as error:
-            if not size_without_weights:
+            network_inputs(request.run)
+        except WeightsUnavailable:
+            if not request.sizes:
                 raise
-            without[network] = str(error)
-    return [_told(each, without.get(_network(each), "")) for each in planned]
 
 
-def impossible_for(request: VerifyRequest, profile: NpuProfile) -> InputError | None:
-    """Return why a profile cannot hold what a request asks for, if it cannot."""
+def impossible_for(cell: Design) -> InputError | None:
+    """Return why a cell's chip cannot hold what is asked for, if it cannot."""
     from aocq.jobs.inputs import check_method
 
-    asked = request.calibration
+    asked, profile = cell.request.calibration, cell.chip.profile
+    assert profile is not None
     try:
         check_method(asked.method, asked.recipe, profile, asked.device)
     except InputError as error:
@@ -171,32 +171,13 @@ def advice_for_tables(error: InputError) -> str:
     return f"{error.plainly}; choose another --bits, or verify it on its own"
 
 
-def _network(planned: Planned) -> tuple[str, Path | None]:
-    model = planned.design.request.model
-    return model.name, model.weights
-
-
-def _told(planned: Planned, unavailable: str) -> Planned:
-    """Return a cell whose unit knows that its weights cannot be fetched, and why."""
-    if not unavailable:
-        return planned
-    request = replace(planned.unit.request, unavailable=unavailable)
-    return replace(planned, unit=replace(planned.unit, request=request))
-
-
-def _sizes(request: CellRequest, progress: Progress, note: Note) -> UnrunSizes:
+def _sizes(run: VerifyRequest, reason: str, progress: Progress, note: Note) -> UnrunSizes:
     """Return the sizes of a network without weights, and why it could not be run."""
     from aocq.jobs.without_weights import UnrunSizes, sizes_or_reason
 
-    run = request.run
     recipe = run.calibration.recipe
+    widths, ends = [(recipe.weight_bits, recipe.activation_bits)], recipe.end_bits
     found = sizes_or_reason(
-        run.model,
-        run.profile,
-        [(recipe.weight_bits, recipe.activation_bits)],
-        progress,
-        note,
-        end_bits=recipe.end_bits,
-        task=run.task,
+        run.model, run.profile, widths, progress, note, end_bits=ends, task=run.task
     )
-    return UnrunSizes(reason=request.unavailable, found=found)
+    return UnrunSizes(reason=reason, found=found)

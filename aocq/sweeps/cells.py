@@ -20,46 +20,35 @@ LONGEST_NAME = 120  # of a folder; file systems take 255 bytes, and other tools 
 
 def cell(
     template: VerifyRequest,
-    recipe: Recipe,
+    recipe: Recipe | None = None,
     variant: Mapping[str, str] | None = None,
     chip: ProfileVariant | None = None,
 ) -> Design:
-    """Return the design of a request with another recipe, in a folder below the request's own.
+    """Return the design of a request, in a folder below the request's own.
 
     Parameters
     ----------
+    recipe, chip
+        None: the request's
     variant
         what sets it apart from others of its network, method and widths; its values name the folder
-    chip
-        None: the request's profile
 
     Raises
     ------
     InputError
         If the profile cannot be read.
     """
-    path = chip.path if chip else template.profile
-    chip = chip or unvaried(path)
+    if chip is None:
+        profile, path = load_profile(template.profile), template.profile
+        chip = ProfileVariant(base=profile.name, settings={}, profile=profile, path=path)
+    recipe, variant = recipe or template.calibration.recipe, variant or {}
     asked = replace(template.calibration, recipe=recipe)
-    parts = [asked.method, f"w{recipe.weight_bits}a{recipe.activation_bits}"]
-    parts += (variant or {}).values()
-    name = "-".join(parts)
+    widths = f"w{recipe.weight_bits}a{recipe.activation_bits}"
+    name = "-".join([asked.method, widths, *variant.values()])
     network = network_folder(template.model)
     out = template.out / network / name
-    request = replace(template, calibration=asked, out=out, profile=path)
-    return Design(name=f"{network} {name}", variant=variant or {}, request=request, chip=chip)
-
-
-def unvaried(path: str) -> ProfileVariant:
-    """Return the chip of a profile as it is.
-
-    Raises
-    ------
-    InputError
-        If the profile cannot be read.
-    """
-    profile = load_profile(path)
-    return ProfileVariant(base=profile.name, settings={}, profile=profile, path=path)
+    request = replace(template, calibration=asked, out=out, profile=chip.path)
+    return Design(name=f"{network} {name}", variant=variant, request=request, chip=chip)
 
 
 def built(model: ModelRequest) -> str:

@@ -18,7 +18,8 @@ from torch import nn
 from aocq.capture import FloatGraph
 from aocq.data.image_folder import LabelledImage
 from aocq.jobs import accumulator_widths
-from aocq.jobs.accumulator_widths import EXACT_BITS, SweepRequest, with_register
+from aocq.jobs.accumulator_widths import EXACT_BITS, SweepRequest, WidthsRequest, with_register
+from aocq.jobs.request import EmulationRequest, EvaluationRequest
 from aocq.lowering import lower
 from aocq.methods import METHODS
 from aocq.recipes.recipe import Recipe
@@ -51,19 +52,22 @@ def request_of(
         listed.append(LabelledImage(path=path, label=index % 10))
 
     def made(**changes: Any) -> SweepRequest:
+        asked = WidthsRequest(
+            folder=tmp_path,
+            task="classification",
+            profile="edge_npu_int8",
+            evaluation=EvaluationRequest(folder=tmp_path, batch=4),
+            emulation=EmulationRequest(threads=1),
+            command=("aocq",),
+        )
         return SweepRequest(
+            asked=asked,
             model=model,
             task=replace(classification.TASK, **changes),
             dataset=Dataset(images=listed, classes=10),
             profile=load_profile("edge_npu_int8"),
-            data=tmp_path,
             images=listed,
             preprocessing=PREPROCESSING,
-            batch=4,
-            skip_bad_images=False,
-            threads=1,
-            gemm="auto",
-            command=("aocq",),
         )
 
     return made
