@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from aocq.cli import options, recipes, requests, sweeps
+from aocq.cli import options, recipes, requests, sweeps, tables
 from aocq.cli.elements import ElementOptions, run_elements
 from aocq.cli.groups import grouped
 from aocq.cli.interruption import resuming
@@ -66,41 +66,37 @@ def command(
     """
     widths = sweeps.parse_widths(bits)
     of_elements = grid == "elements"
-    if of_elements and (len(widths) != 1 or method != "aocq"):
+    if of_elements and (len(widths) > 1 or method != "aocq"):
         raise typer.BadParameter("--grid elements: one pair of --bits, and --method aocq")
     if not of_elements and elements != ElementOptions():
         raise typer.BadParameter("--elements, --hadamard-block: only with --grid elements")
 
-    with sweeps.claimed_table(out, "ablate"):
+    with tables.claimed_table(out, "ablate"):
         from aocq.sweeps.cells import built
         from simulator.profile import load_profile
 
         templates = options_of_runs.templates(
             [model.request()], data, methods=[method], widths=widths, profiles=[profile], out=out
         )
-        running = options_of_runs.running
         place = f"{built(templates[0].model)} for {load_profile(profile).name}"
         if of_elements:
             title = f"Elements of W{widths[0][0]}A{widths[0][1]} on {place}"
-            rows = run_elements(templates[0], title, elements, running)
+            rows = run_elements(templates[0], title, elements, options_of_runs.running)
         else:
             title = f"Levels of {method} on {place}"
-            rows = run_levels(templates, title, running, whole=grid == "full")
-    sweeps.exit_if_cells_failed(rows)
+            rows = run_levels(templates, title, grid, options_of_runs.running)
+    tables.exit_if_cells_failed(rows)
 
 
 def run_levels(
-    templates: Sequence[VerifyRequest],
-    of_what: str,
-    running: sweeps.RunningOptions,
-    *,
-    whole: bool,
+    templates: Sequence[VerifyRequest], of_what: str, grid: str, running: sweeps.RunningOptions
 ) -> list[TableRow]:
-    """Run the levels of AOCQ: the ``whole`` grid, or one of them changed at a time."""
+    """Run the levels of AOCQ: the ``full`` grid, or one of them changed at a time."""
     from aocq import progress
     from aocq.jobs.ablation import all_combinations, conditions, named, one_at_a_time
     from aocq.sweeps.cells import cell
 
+    whole = grid == "full"
     variants = all_combinations if whole else one_at_a_time
     cells = [
         cell(request, replace(asked, aocq=chosen), named(chosen))
@@ -108,13 +104,11 @@ def run_levels(
         for asked in [request.calibration.recipe]
         for chosen in variants(asked.aocq)
     ]
-    how = "every combination of levels" if whole else "one level changed at a time"
-    title = f"{of_what}: first the whole method, then {how}"
-    out = templates[0].out
-    rows = sweeps.run_table(sweeps.Table(name="ablate", title=title, out=out), cells, running)
+    then = "every combination of levels" if whole else "one level changed at a time"
+    title = f"{of_what}: first the whole method, then {then}"
+    table = tables.Table(name="ablate", title=title, out=templates[0].out)
+    rows = tables.run_table(table, cells, running)
     if rows[0].integer_score is not None:
-        # Both lists begin with the whole method.
-        sweeps.publish_table(
-            "ablate", title, rows, out, conditions(cells[0].request, progress.show)
-        )
+        found = conditions(cells[0].request, progress.show)  # of the whole method, which is first
+        tables.publish_table("ablate", title, rows, table.out, found)
     return rows

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
 
-from aocq.cli import options, requests, sweeps
+from aocq.cli import options, requests, sweeps, tables
 from aocq.cli.console import print_columns
 from aocq.cli.groups import grouped
 from aocq.cli.interruption import resuming
@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     from aocq.records.accumulator_widths import Rule, SweepRecord, Width
 
 DEFAULT_PROFILE = "edge_npu_int8"
-WIDEST = 64
-NARROWEST = 8
+NARROWEST, WIDEST = 8, 64
 
 
 def parse_register_widths(text: str) -> list[int]:
@@ -128,11 +127,11 @@ def command(
     widths = list(product(parse_register_widths(bits), parse_rules(rules)))
 
     from aocq import progress
-    from aocq.jobs.accumulator_widths import WidthsRequest, exact_graph, opened
-    from aocq.records.accumulator_widths import COMMAND, finished_sweep
+    from aocq.jobs.accumulator_widths import WidthsRequest
+    from aocq.records.accumulator_widths import COMMAND, with_proven
     from aocq.records.publishing import WORK, claimed, publish, refuse_blocked, staging
     from aocq.records.run_folder import refuse_run_folder
-    from aocq.sweeps.accumulator_units import run_widths
+    from aocq.sweeps.accumulator_units import run_widths, taken_up
     from reports.accumulators import FILES, write_sweep
 
     with claimed(out, progress.note):
@@ -146,47 +145,32 @@ def command(
             emulation=emulation.request(),
             command=("aocq", *sys.argv[1:]),
         )
-        _, key = exact_graph(opened(request))
-        before = finished_sweep(out)
-        if before is not None and before.key != key:
-            told = "is of another network, other images or other code: not used"
-            progress.note(f"accumulators.json {told}")
-            before = None
-        if before is not None:
-            before = before.model_copy(update={"command": [*request.command]})
+        record = before = taken_up(request, out, progress.note)
         if running.dry_run:
-            print_widths(before, widths)
+            print_widths(with_proven(before, widths).widths if before else set(), widths)
             return
-        work, record = out.absolute() / WORK / f"widths-{key}", None
+        work = out.absolute() / WORK / "widths"
         with running.pool(len(widths)) as pool:
-            how = (work, pool, running.workers, progress.note)
+            again = running.retry_failed
             for record in run_widths(
-                request, widths, before, *how, retry_failed=running.retry_failed
+                request, widths, before, work, pool, progress.note, retry_failed=again
             ):
                 write_sweep(record, staging(out))
-                publish(out, COMMAND, key)
+                publish(out, COMMAND, record.key)
         assert record is not None  # at least once
         failed = {*widths} - record.widths
         if not failed:
             rmtree(work, ignore_errors=True)
     print_sweep(record)
     print(f"table: {out / 'accumulators.md'}", file=sys.stderr)
-    sweeps.exit_if_failed(len(failed), len(widths), "widths")
+    tables.exit_if_failed(len(failed), len(widths), "widths")
 
 
-def print_widths(record: SweepRecord | None, widths: Sequence[Width]) -> None:
-    """Print the widths that are not there on stdout, and how long those took that are."""
-    from aocq.records.accumulator_widths import with_proven
-    from aocq.sweeps.remaining import in_words
-
-    known = with_proven(record, widths).widths if record else set()
-    left = [width for width in widths if width not in known]
-    for width, rule in left:
-        print(f"{width} bits, {rule}")
-    print(f"{len(widths) - len(left)} of {len(widths)} widths are there; of the others those are")
-    print("left that are no wider than the first at which nothing overflows")
-    if run := [row.seconds for row in record.rows if row.same_as is None] if record else []:
-        print(f"each takes about {in_words(sum(run) / len(run))}")
+def print_widths(known: set[Width], widths: Sequence[Width]) -> None:
+    """Print the widths that are not known on stdout, and how many there are."""
+    left = [f"{bits} bits, {rule}" for bits, rule in widths if (bits, rule) not in known]
+    told = f"{len(left)} of {len(widths)} widths are left, up to the first without an overflow"
+    print(*left, told, sep="\n")
 
 
 def print_sweep(record: SweepRecord) -> None:

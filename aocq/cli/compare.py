@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import typer
 
-from aocq.cli import options, sweeps
+from aocq.cli import options, tables
 
 if TYPE_CHECKING:
     from aocq.records.run import RunResult
@@ -61,9 +61,9 @@ def command(
         runs.append((folder, name, load_record(folder)))
         note_changes(folder, progress.note)
     rows = [run_row(result, {"profile": result.profile.name}, name) for _, name, result in runs]
-    with sweeps.claimed_table(out, "compare"):
-        sweeps.publish_table("compare", title(rows), rows, out)
-    sweeps.print_table(rows)
+    with tables.claimed_table(out, "compare"):
+        tables.publish_table("compare", title(rows), rows, out)
+    tables.print_table(rows)
     if html is not None:
         write_page(html, runs)
         print(f"page: {html}", file=sys.stderr)

@@ -4,22 +4,21 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from functools import cache
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from aocq.cli import recipes, sweeps
+from aocq.cli import recipes, sweeps, tables
 from aocq.cli.groups import OptionGroup
 from aocq.recipes.aocq_options import AocqOptions
 from aocq.recipes.fields import field_specs
 
 if TYPE_CHECKING:
     from aocq.jobs.request import VerifyRequest
-    from aocq.sweeps.elements import Element, Variation
-    from reports.element_table import ElementRow
+    from aocq.sweeps.elements import Element
     from reports.rows import TableRow
     from simulator.profile import NpuProfile
 
@@ -62,6 +61,7 @@ def run_elements(
     """
     from aocq.records.publishing import refuse_blocked
     from aocq.sweeps.cell_units import advice_for_tables, impossible_for
+    from aocq.sweeps.element_rows import element_rows, figures_in
     from aocq.sweeps.elements import END_BITS, cells_of, elements_of, variations
     from reports.element_table import FILES, files
     from simulator.errors import InputError
@@ -79,19 +79,18 @@ def run_elements(
     elements = elements_of(profile, end_bits)
     wanted = _wanted(elements, options.elements)
     rows = [row for row in variations(elements) if row.element is None or row.element.key in wanted]
-    known: dict[str, Mapping[str, float | None]] = {}
-
-    def beside(table: Sequence[TableRow]) -> dict[str, str]:
-        return files(title, _element_rows(rows, table, template.out, known))
-
-    cells = cells_of(template, profile, rows)
+    cells, out = cells_of(template, profile, rows), template.out
     problem = impossible_for(cells[0])
     if problem is not None:  # of every row, then
         raise InputError(advice_for_tables(problem))
-    out = template.out
-    table = sweeps.Table(name="ablate", title=title, out=out, beside=beside, skip_impossible=True)
-    found = sweeps.run_table(table, cells, running)
-    print(f"gains and costs: {template.out / 'elements.md'}", file=sys.stderr)
+    figures = cache(lambda run: figures_in(out / run))
+
+    def beside(found: Sequence[TableRow]) -> dict[str, str]:
+        return files(title, element_rows(rows, found, figures))
+
+    table = tables.Table(name="ablate", title=title, out=out, beside=beside, skip_impossible=True)
+    found = tables.run_table(table, cells, running)
+    print(f"gains and costs: {out / 'elements.md'}", file=sys.stderr)
     return found
 
 
@@ -113,47 +112,3 @@ def _wanted(elements: Sequence[Element], text: str | None) -> set[str]:
             f"{', '.join(each.key for each in elements)}"
         )
     return wanted
-
-
-def _element_rows(
-    rows: Sequence[Variation],
-    found: Sequence[TableRow],
-    out: Path,
-    known: dict[str, Mapping[str, float | None]],
-) -> list[ElementRow]:
-    """Return the rows that are there; ``known`` keeps the figures of runs, by folder."""
-    from reports.element_table import ElementRow
-
-    by_labels = {tuple(each.variant.values()): each for each in found}
-    table = []
-    for row in rows:
-        of_run = by_labels.get(tuple(row.labels().values()))
-        if of_run is None:  # not run yet
-            continue
-        if of_run.run and of_run.run not in known:
-            known[of_run.run] = _figures(out / of_run.run)
-        table.append(
-            ElementRow(
-                role=row.role,
-                element=row.element.key if row.element else "",
-                title=row.element.title if row.element else "",
-                against=row.against,
-                figures=known.get(of_run.run, {}),
-                score=of_run.judged_by.score,
-                run=of_run.run,
-                note="" if of_run.run else of_run.note,
-            )
-        )
-    return table
-
-
-def _figures(folder: Path) -> Mapping[str, float | None]:
-    """Return the figures of a finished run: of its record, and of the graph that was run."""
-    from aocq.records.run_folder import load_run
-    from reports.element_table import figures_of
-    from simulator.cost.work import work_of
-    from simulator.graph import load
-
-    result, ops = load_run(folder)
-    on_vector_unit = {op.op for op in ops if op.vector_cycles > 0}
-    return figures_of(result, work_of(load(folder), on_vector_unit))

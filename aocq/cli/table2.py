@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from aocq.cli import options, recipes, requests, sweeps
+from aocq.cli import options, recipes, requests, sweeps, tables
 from aocq.cli.groups import grouped
 from aocq.cli.interruption import resuming
 
@@ -98,18 +98,18 @@ def command(
                 "which need none of it"
             )
     asked = [network.request_of(*named) for named in networks]
-    with sweeps.claimed_table(out, "table2"):
-        table = sweeps.Table(
+    with tables.claimed_table(out, "table2"):
+        table = tables.Table(
             name="table2", title=title(profile), out=out, size_without_weights=True
         )
         if data is None:
             ends = options_of_runs.recipe.values.get("end_bits")
-            rows = sweeps.table_of_sizes(table, asked, profile, widths, ends, run.task)
+            rows = tables.table_of_sizes(table, asked, profile, widths, ends, run.task)
         else:
             from aocq.sweeps.cells import cell
 
             templates = options_of_runs.templates(
                 asked, data, methods=names, widths=widths, profiles=[profile], out=out
             )
-            rows = sweeps.run_table(table, [*map(cell, templates)], options_of_runs.running)
-    sweeps.exit_if_cells_failed(rows)
+            rows = tables.run_table(table, [*map(cell, templates)], options_of_runs.running)
+    tables.exit_if_cells_failed(rows)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from aocq.cli import gates, options, recipes, requests, sweeps
+from aocq.cli import gates, options, recipes, requests, sweeps, tables
 from aocq.cli.groups import grouped
 from aocq.cli.interruption import resuming
 
@@ -74,7 +74,7 @@ def command(
     name, weights = sweeps.parse_model(model)
     chosen = known_profiles(profiles)
     given = judging.gates()
-    with sweeps.claimed_table(out, "targets"):
+    with tables.claimed_table(out, "targets"):
         from aocq.sweeps.cells import built, cell
 
         templates = options_of_runs.templates(
@@ -92,15 +92,15 @@ def command(
             for each, profile in zip(templates, chosen, strict=True)
         ]
         title = f"{built(cells[0].request.model)} on {len(cells)} hardware profiles"
-        table = sweeps.Table(name="targets", title=title, out=out, skip_impossible=True)
-        rows = sweeps.run_table(table, cells, options_of_runs.running)
+        table = tables.Table(name="targets", title=title, out=out, skip_impossible=True)
+        rows = tables.run_table(table, cells, options_of_runs.running)
         publish_with_figure(rows, title, out, given.applied())
         verdicts = verdicts_of(cells, rows)
         gates.write_junit(judging.costs.junit, cases_of(cells, rows, verdicts))
     if given.applied():
         for name, verdict in verdicts.items():
             gates.print_reasons(verdict, name)
-    sweeps.exit_if_cells_failed(asked_for(cells, rows) if profiles == ALL else rows)
+    tables.exit_if_cells_failed(asked_for(cells, rows) if profiles == ALL else rows)
     passed = [verdict.feasible for verdict in verdicts.values()]
     if given.applied() and not (any(passed) if profiles == ALL else all(passed)):
         raise typer.Exit(1)
@@ -177,5 +177,5 @@ def publish_with_figure(
     from reports.chip_figures import chips
 
     if figure := chips(rows, gates):
-        sweeps.publish_table("targets", title, rows, out, figure=figure)
+        tables.publish_table("targets", title, rows, out, figure=figure)
         print(f"figure: {out / 'targets.png'}", file=sys.stderr)

@@ -115,21 +115,23 @@ def with_register(
     return NpuProfile.model_validate(plain)
 
 
-def exact_graph(request: SweepRequest) -> tuple[IntGraph, str]:
+@lru_cache(maxsize=1)
+def exact_graph(asked: WidthsRequest) -> tuple[IntGraph, str]:
     """Return the graph whose registers hold every sum, and the key of its figures on the images.
 
     Raises
     ------
     InputError
-        If the profile cannot hold the model.
+        If the profile cannot hold the model; see also :func:`opened`.
     """
+    request = opened(asked)
     profile = with_register(request.profile, EXACT_BITS, "wrap", OverflowPolicy.REPORT)
     graph = lower(request.model, profile)
     judged_by = f"{request.task.name} {request.dataset.digest}"
     return graph, sweep_key(graph, request.images, judged_by)
 
 
-def exact_results(request: SweepRequest, progress: Progress) -> tuple[SweepRecord, Results]:
+def exact_results(asked: WidthsRequest, progress: Progress) -> tuple[SweepRecord, Results]:
     """Return a record without a row, and the results that all widths are compared with.
 
     Raises
@@ -137,7 +139,7 @@ def exact_results(request: SweepRequest, progress: Progress) -> tuple[SweepRecor
     InputError
         If the profile cannot hold the model, or no image can be decoded.
     """
-    exact, key = exact_graph(request)
+    request, (exact, key) = opened(asked), exact_graph(asked)
     with progress("exact integers", len(request.images)) as advance:
         ran = _run(request, exact, advance)
     recipe, meta = request.model.recipe, read_meta(request.model.meta)

@@ -11,12 +11,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from aocq.jobs.accumulator_widths import (
     Results,
     WidthsRequest,
+    exact_graph,
     exact_results,
     opened,
     width_row,
@@ -26,6 +28,7 @@ from aocq.records.accumulator_widths import (
     SweepRecord,
     SweepRow,
     Width,
+    finished_sweep,
     rules_agree,
     with_proven,
     with_row,
@@ -45,13 +48,30 @@ class UnitRequest:
     exact: Results | None = None
 
 
+def taken_up(request: WidthsRequest, out: Path, note: Note) -> SweepRecord | None:
+    """Return the record in ``out`` if its network, images and code are this request's.
+
+    Raises
+    ------
+    InputError
+        If the model or the images cannot be read, or the profile cannot hold the model.
+    """
+    _, key = exact_graph(request)
+    found = finished_sweep(out)
+    if found is None:
+        return None
+    if found.key == key:
+        return found.model_copy(update={"command": [*request.command]})
+    note("accumulators.json is of another network, other images or other code: not used")
+    return None
+
+
 def run_widths(
     request: WidthsRequest,
     widths: Sequence[Width],
     before: SweepRecord | None,
     folder: Path,
     pool: Pool,
-    slots: int,
     note: Note,
     *,
     retry_failed: bool = False,
@@ -63,11 +83,11 @@ def run_widths(
     widths
         narrow ones first
     before
-        an earlier record of this request
+        what :func:`taken_up` returned
     folder
         where the engine keeps what it knows of widths that failed
-    slots
-        of the pool: widths in a wave
+    pool
+        with as many slots as a wave has widths
 
     Raises
     ------
@@ -76,16 +96,20 @@ def run_widths(
     """
     for width in widths:
         if before is not None and width in before.widths:
-            note(f"{_name(width)}: finished before")
+            note(f"{width[0]} bits, {width[1]}: finished before")
+    folder /= exact_graph(request)[1]
     exact, record, failed = None, before, set[Width]()
     while record is None or (left := _left(record, widths, failed)):
         if record is not None and record.exact_classes:
             exact = np.array(record.exact_classes, np.int64)
         if record is None or exact is None:
-            made, exact = _exact(request, folder, pool, note)
+            ((_, outcome),) = run_units([_unit(request, folder)], pool, note, retry_failed=True)
+            if isinstance(outcome, Failed):
+                raise InputError(outcome.reason)
+            made, exact = outcome.value
             record = record or made
             continue
-        wave = {_unit(request, width, exact, folder): width for width in left[:slots]}
+        wave = {_unit(request, folder, width, exact): width for width in left[: pool.free()]}
         rows: list[SweepRow] = []
         for unit, outcome in run_units(wave, pool, note, retry_failed=retry_failed):
             if isinstance(outcome, Failed):
@@ -102,17 +126,17 @@ def run_widths(
     yield with_proven(record, widths)
 
 
-def make_exact(request: UnitRequest, progress: Progress, note: Note) -> tuple[SweepRecord, Results]:
-    """Run exact sums; see :func:`aocq.jobs.accumulator_widths.exact_results`."""
-    del note
-    return exact_results(opened(request.of), progress)
+def make(request: UnitRequest, progress: Progress, note: Note) -> Any:
+    """Run exact sums or a width: a record without a row and the results, or the width's row.
 
-
-def make_width(request: UnitRequest, progress: Progress, note: Note) -> SweepRow:
-    """Run a width; see :func:`aocq.jobs.accumulator_widths.width_row`."""
+    Raises
+    ------
+    InputError
+        See :mod:`aocq.jobs.accumulator_widths`.
+    """
     del note
-    assert request.width is not None
-    assert request.exact is not None
+    if request.width is None or request.exact is None:
+        return exact_results(request.of, progress)
     return width_row(opened(request.of), *request.width, request.exact, progress)
 
 
@@ -121,30 +145,15 @@ def _left(record: SweepRecord, widths: Sequence[Width], failed: set[Width]) -> l
     return [width for width in widths if width not in known]
 
 
-def _exact(
-    request: WidthsRequest, folder: Path, pool: Pool, note: Note
-) -> tuple[SweepRecord, Results]:
-    unit = Unit(
-        name="exact integers",
-        folder=folder / "exact",
-        request=UnitRequest(of=request),
-        make=make_exact,
-    )
-    ((_, outcome),) = run_units([unit], pool, note, retry_failed=True)
-    if isinstance(outcome, Failed):
-        raise InputError(outcome.reason)
-    found: tuple[SweepRecord, Results] = outcome.value
-    return found
-
-
-def _unit(request: WidthsRequest, width: Width, exact: Results, folder: Path) -> Unit:
+def _unit(
+    request: WidthsRequest,
+    folder: Path,
+    width: Width | None = None,
+    exact: Results | None = None,
+) -> Unit:
     return Unit(
-        name=_name(width),
-        folder=folder / "-".join(map(str, width)),
+        name=f"{width[0]} bits, {width[1]}" if width else "exact integers",
+        folder=folder / ("-".join(map(str, width)) if width else "exact"),
         request=UnitRequest(of=request, width=width, exact=exact),
-        make=make_width,
+        make=make,
     )
-
-
-def _name(width: Width) -> str:
-    return f"{width[0]} bits, {width[1]}"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import typer
 
-from aocq.cli import sweeps
+from aocq.cli import sweeps, tables
 from aocq.cli.requests import RunOptions
 from aocq.jobs.request import ModelRequest
 from aocq.recipes.recipe import Recipe
@@ -28,11 +28,11 @@ def test_failed_cells_are_rows_with_their_reasons_and_exit_code_3(
         out=tmp_path,
     )
     cells = [cell(request, Recipe(weight_bits=bits)) for bits in (8, 4)]
-    chosen = sweeps.Table(name="table2", title="T", out=tmp_path, skip_impossible=True)
-    with sweeps.claimed_table(tmp_path, "table2"):
-        table = sweeps.run_table(chosen, cells, sweeps.RunningOptions())
+    chosen = tables.Table(name="table2", title="T", out=tmp_path, skip_impossible=True)
+    with tables.claimed_table(tmp_path, "table2"):
+        table = tables.run_table(chosen, cells, sweeps.RunningOptions())
     with pytest.raises(typer.Exit) as end:
-        sweeps.exit_if_cells_failed(table)
+        tables.exit_if_cells_failed(table)
     assert end.value.exit_code == 3
     assert "error: 2 of 2 cells could not be run" in capsys.readouterr().err
     with (tmp_path / "table2.csv").open(encoding="utf-8", newline="") as file:
@@ -53,14 +53,14 @@ def test_what_failed_is_tried_again_where_that_is_asked_for(
         recipe=Recipe(),
         out=tmp_path,
     )
-    chosen = sweeps.Table(name="table2", title="T", out=tmp_path, skip_impossible=True)
+    chosen = tables.Table(name="table2", title="T", out=tmp_path, skip_impossible=True)
     said = []
     for running in (
         sweeps.RunningOptions(),
         sweeps.RunningOptions(),
         sweeps.RunningOptions(retry_failed=True),
     ):
-        with sweeps.claimed_table(tmp_path, "table2"):
-            sweeps.run_table(chosen, [cell(request, Recipe())], running)
+        with tables.claimed_table(tmp_path, "table2"):
+            tables.run_table(chosen, [cell(request, Recipe())], running)
         said.append("failed before; --retry-failed tries again" in capsys.readouterr().err)
     assert said == [False, True, False]
