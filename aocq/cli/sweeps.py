@@ -53,7 +53,7 @@ class RunningOptions(OptionGroup):
 
         if self.workers == 1:
             return ThisProcess(progress.show, progress.note)
-        return LocalPool(max(1, min(self.workers, units)), progress.note)
+        return LocalPool(max(1, min(self.workers, units)), progress.note, needs=("torch", "timm"))
 
 
 @dataclass(frozen=True, kw_only=True)
