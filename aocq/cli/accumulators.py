@@ -8,7 +8,6 @@ import sys
 from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
-from shutil import rmtree
 from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
@@ -119,8 +118,8 @@ def command(
     ones on these images: they are marked exact and not run.
 
     Narrow widths take longest, because nearly every sum is accumulated in order: try --limit first.
-    The same command goes on with the width where it stopped. Writes accumulators.md, .csv, .json,
-    .png and .svg after every run.
+    The same command goes on with the width where it stopped; what failed is tried again with
+    --retry-failed. Writes accumulators.md, .csv, .json, .png and .svg after every run.
 
     Example: aocq accumulators runs/deit --data imagenet/val --limit 100 --out runs/accumulators
     """
@@ -158,12 +157,9 @@ def command(
                 write_sweep(record, staging(out))
                 publish(out, COMMAND, record.key)
         assert record is not None  # at least once
-        failed = {*widths} - record.widths
-        if not failed:
-            rmtree(work, ignore_errors=True)
     print_sweep(record)
     print(f"table: {out / 'accumulators.md'}", file=sys.stderr)
-    tables.exit_if_failed(len(failed), len(widths), "widths")
+    tables.exit_if_failed(len({*widths} - record.widths), len(widths), "widths")
 
 
 def print_widths(known: set[Width], widths: Sequence[Width]) -> None:

@@ -68,8 +68,8 @@ def command(
     --num-classes, --model-kwargs and --preprocessing are for every network of the table.
 
     Each run is an ordinary `aocq verify` without gates in OUT/MODEL/METHOD-wXaY. The same command
-    goes on where it stopped, and takes finished runs as they are. Writes table2.md, table2.csv and
-    table2.json after every run.
+    goes on where it stopped, and takes finished runs as they are; what failed is tried again with
+    --retry-failed. Writes table2.md, table2.csv and table2.json after every run.
 
     Example: aocq table2 deit_tiny_patch16_224 --data imagenet/val --calib-data imagenet/train
     --methods base_ptq,fq_vit --bits 8/8,4/8 --out runs/table2

@@ -140,11 +140,11 @@ def printed(table: Table, rows: list[TableRow]) -> list[TableRow]:
 def note_end(name: str, outcome: Outcome) -> None:
     """Say so where a cell was not made now, or could not be."""
     from aocq import progress
+    from aocq.sweeps.run_state import RETRY
     from aocq.sweeps.unit import Failed
 
     if isinstance(outcome, Failed):
-        again = " (failed before; --retry-failed tries again)" if outcome.earlier else ""
-        progress.note(f"{name}: {outcome.reason}{again}")
+        progress.note(f"{name}: {outcome.reason}{RETRY if outcome.earlier else ''}")
     elif outcome.earlier:
         progress.note(f"{name}: finished before")
 

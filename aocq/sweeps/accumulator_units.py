@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,7 @@ from aocq.records.accumulator_widths import (
 )
 from aocq.sweeps.engine import run_units
 from aocq.sweeps.pool import Pool
+from aocq.sweeps.run_state import RETRY
 from aocq.sweeps.unit import Failed, Unit
 from simulator.errors import InputError
 
@@ -85,7 +87,7 @@ def run_widths(
     before
         what :func:`taken_up` returned
     folder
-        where the engine keeps what it knows of widths that failed
+        where the engine keeps what it knows of units; it is removed when none failed
     pool
         with as many slots as a wave has widths
 
@@ -97,23 +99,23 @@ def run_widths(
     for width in widths:
         if before is not None and width in before.widths:
             note(f"{width[0]} bits, {width[1]}: finished before")
-    folder /= exact_graph(request)[1]
+    state = folder / exact_graph(request)[1]
     exact, record, failed = None, before, set[Width]()
     while record is None or (left := _left(record, widths, failed)):
         if record is not None and record.exact_classes:
             exact = np.array(record.exact_classes, np.int64)
         if record is None or exact is None:
-            ((_, outcome),) = run_units([_unit(request, folder)], pool, note, retry_failed=True)
+            ((_, outcome),) = run_units([_unit(request, state)], pool, note, retry_failed=True)
             if isinstance(outcome, Failed):
                 raise InputError(outcome.reason)
             made, exact = outcome.value
             record = record or made
             continue
-        wave = {_unit(request, folder, width, exact): width for width in left[: pool.free()]}
+        wave = {_unit(request, state, width, exact): width for width in left[: pool.free()]}
         rows: list[SweepRow] = []
         for unit, outcome in run_units(wave, pool, note, retry_failed=retry_failed):
             if isinstance(outcome, Failed):
-                note(f"{unit.name}: {outcome.reason}")
+                note(f"{unit.name}: {outcome.reason}{RETRY if outcome.earlier else ''}")
                 failed.add(wave[unit])
             else:
                 rows.append(outcome.value)
@@ -124,6 +126,8 @@ def run_widths(
                 rules_agree(record, row.bits)
                 yield record
     yield with_proven(record, widths)
+    if not failed:
+        rmtree(folder, ignore_errors=True)
 
 
 def make(request: UnitRequest, progress: Progress, note: Note) -> Any:

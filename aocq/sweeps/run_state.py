@@ -19,6 +19,7 @@ DEATHS_NAME = "deaths.json"
 LOG_NAME = "log.txt"
 SECONDS_NAME = "seconds.json"
 MOST_DEATHS = 3
+RETRY = " (failed before; --retry-failed tries again)"  # behind the reason
 
 
 def failure(folder: Path) -> str | None:
