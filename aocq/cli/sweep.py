@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from aocq.cli import options, sweeps
+from aocq.cli import options, tables
 from aocq.cli.interruption import resuming
 from aocq.cli.sweep_runs import NAME, estimate_all, run_sweep
 
@@ -134,9 +134,9 @@ def command(
         note_shared_images(designs)
         rows = run_sweep(found.title, runs, slots, out, pruning=pruning, retry_failed=retry_failed)
     if len(rows) <= MOST_PRINTED:
-        sweeps.print_table(rows)
+        tables.print_table(rows)
     print(f"table of {len(rows)} rows: {out / NAME}.md", file=sys.stderr)
-    sweeps.exit_if_cells_failed(rows)
+    tables.exit_if_cells_failed(rows)
 
 
 def pruning_of(designs: Sequence[Design], then: int, axes: str, confidence: float) -> Pruning:
@@ -196,16 +196,10 @@ def print_plan(
     retry_failed: bool,
 ) -> None:
     """Print the runs of a plan on stdout, how many there are and how long the rest will take."""
-    from aocq.sweeps.remaining import MODEL, in_words
+    from aocq.sweeps.remaining import in_words
     from aocq.sweeps.runs import at_images, forecast, planned_runs
 
-    found = forecast(runs, workers, retry_failed=retry_failed)
-    for run in runs:
-        print(run.design.name)
-    print(f"{found.runs} runs: {factors(plan)}")
-    print(f"{found.finished} are finished, {found.failed} failed, {found.left} are left")
-    basis = "by those that are finished" if found.measured else f"a guess: {MODEL}"
-    print(f"about {in_words(found.seconds)} with {workers} workers ({basis})")
+    tables.print_forecast(runs, workers, factors(plan), retry_failed=retry_failed)
     if pruning is not None:
         many = planned_runs(at_images([run.design for run in runs], pruning.images))
         most = forecast(many, workers, retry_failed=retry_failed)

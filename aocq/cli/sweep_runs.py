@@ -3,13 +3,12 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from aocq.cli import sweeps
+from aocq.cli.tables import claimed_table, publish_table, say
 
 if TYPE_CHECKING:
     from aocq.sweeps.designs import Design
@@ -75,13 +74,6 @@ def run_sweep(
     return tables.publish()
 
 
-def say(text: str) -> None:
-    """Print a line on stderr."""
-    from simulator.control_characters import escaped
-
-    print(escaped(text), file=sys.stderr, flush=True)
-
-
 class Tables:
     """Rows by their places in the plan, and the table of them, published when it is worth its time.
 
@@ -132,9 +124,9 @@ class Tables:
         # Another command may be at the same plan, here or elsewhere.
         with (
             leased(self._out / f".{NAME}.lease", progress.note),
-            sweeps.claimed_table(self._out, NAME),
+            claimed_table(self._out, NAME),
         ):
-            sweeps.publish_table(NAME, self._title, rows, self._out, texts=texts)
+            publish_table(NAME, self._title, rows, self._out, texts=texts)
         self._last = time.monotonic()
         self._took = self._last - start
         return rows
