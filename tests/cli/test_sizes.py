@@ -214,7 +214,8 @@ def test_sizes_of_another_construction(warm: Run, tmp_path: Path) -> None:
         *(("--methods", "aocq"), ("--calib-data", "images"), ()),
         *(("--preset", "fast"), ("--preset", "default"), ("--seed", 0), ("--batch", 8)),
         *(("--float-ops", "integer"), ("--skip-bad-images",), ("--device", "cpu")),
-        *(("--threads", 1), ("--gemm", "blas")),
+        *(("--threads", 1), ("--gemm", "blas"), ("--workers", 2), ("--dry-run",)),
+        ("--retry-failed",),
     ],
     ids=lambda extra: " ".join(map(str, extra)),
 )
