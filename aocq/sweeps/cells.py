@@ -11,7 +11,8 @@ from typing import Any
 
 from aocq.jobs.request import ModelRequest, VerifyRequest
 from aocq.recipes.recipe import Recipe
-from aocq.sweeps.designs import Design, ProfileVariant
+from aocq.sweeps.chips import ProfileVariant
+from aocq.sweeps.designs import Design
 from simulator.profile import load_profile
 from simulator.settings import typed
 

@@ -14,7 +14,8 @@ from typing import Any, Literal
 from aocq.jobs.request import VerifyRequest
 from aocq.recipes.recipe import Recipe
 from aocq.sweeps.cells import cell
-from aocq.sweeps.designs import PROFILES, Design, ProfileVariant
+from aocq.sweeps.chips import PROFILES, ProfileVariant
+from aocq.sweeps.designs import Design
 from simulator.profile import DeferredLog2Softmax, NpuProfile
 from simulator.profile.variation import varied
 
