@@ -19,7 +19,7 @@ from aocq.sweeps.run_state import (
     note_death,
     note_failure,
 )
-from aocq.sweeps.unit import Busy, Died, Failed, Made, Outcome, Reply, Unit
+from aocq.sweeps.unit import Busy, Died, Failed, Lost, Made, Outcome, Reply, Unit
 
 PATIENCE = 1.0  # seconds between two looks at a unit that another command is making
 LONGEST_WAIT = 60.0  # seconds: what a pool waits for at most before the engine looks up
@@ -123,6 +123,10 @@ class _Run:
             return None
         if isinstance(reply, Died):
             return self._outcome_of_death(unit, reply.cause)
+        if isinstance(reply, Lost):
+            self.note(f"{unit.name}: {reply.cause}: again")
+            self.waiting.insert(0, unit)
+            return None
         return reply
 
     def _outcome_of_death(self, unit: Unit, cause: str) -> Outcome | None:

@@ -19,6 +19,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager, redirect_stderr, redirect_stdout, suppress
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import Self
 
 from aocq.progress import Note, silent
@@ -66,13 +67,20 @@ class LocalPool:
         told what workers say, a sentence once
     needs
         packages without which no unit can be made: their absence is told before a worker starts
+    folder
+        where relative paths begin; None: the working folder of this process
     """
 
     def __init__(
-        self, workers: int, note: Note, threads: int | None = None, needs: Sequence[str] = ()
+        self,
+        workers: int,
+        note: Note,
+        threads: int | None = None,
+        needs: Sequence[str] = (),
+        folder: Path | None = None,
     ) -> None:
         environment = worker_environment(threads or max(1, cores() // workers))
-        self._slots = [_Slot(environment) for _ in range(workers)]
+        self._slots = [_Slot(environment, folder) for _ in range(workers)]
         self._note, self._told, self._needs = note, set[str](), needs
 
     def free(self) -> int:
@@ -120,8 +128,8 @@ class LocalPool:
 class _Slot:
     """A place for one worker process, and the unit that it is at."""
 
-    def __init__(self, environment: Mapping[str, str]) -> None:
-        self._environment = environment
+    def __init__(self, environment: Mapping[str, str], folder: Path | None) -> None:
+        self._environment, self._folder = environment, folder
         self._executor: ProcessPoolExecutor | None = None
         self._process: BaseProcess | None = None
         self.unit: Unit | None = None
@@ -178,7 +186,7 @@ class _Slot:
             1,
             mp_context=multiprocessing.get_context("spawn"),
             initializer=_begin_worker,
-            initargs=(os.getpid(),),
+            initargs=(os.getpid(), self._folder),
         )
         self._executor = executor
         with _environment(self._environment):
@@ -209,12 +217,14 @@ def make_in_worker(unit: Unit) -> tuple[Reply, list[str]]:
     return reply, notes
 
 
-def _begin_worker(command: int) -> None:
+def _begin_worker(command: int, folder: Path | None) -> None:
     """Leave Ctrl-C to the command, and end with it.
 
-    ``command`` is the number of its process.
+    ``command`` is the number of its process, ``folder`` where the worker works.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if folder is not None:
+        os.chdir(folder)
 
     def watch() -> None:
         while os.getppid() == command:

@@ -88,4 +88,14 @@ class Died:
     cause: str
 
 
-Reply = Made | Failed | Busy | Died
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Lost:
+    """The unit was not ended for a reason that is not its own, ``cause`` in words: it is made again.
+
+    A scheduler that was restarted, say. Unlike :class:`Died` it is not counted.
+    """
+
+    cause: str
+
+
+Reply = Made | Failed | Busy | Died | Lost
