@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from aocq.cli import options, tables
+from aocq.cli.groups import grouped
 from aocq.cli.interruption import resuming
+from aocq.cli.sweep_pool import Place, part_of
 from aocq.cli.sweep_runs import NAME, estimate_all, run_sweep
 
 if TYPE_CHECKING:
@@ -20,11 +22,11 @@ if TYPE_CHECKING:
     from aocq.sweeps.pruned import Pruning
     from aocq.sweeps.runs import Planned
 
-MOST_WORKERS = 1024
 MOST_PRINTED = 200  # rows; the table of more is in its files
 
 
 @resuming
+@grouped
 def command(
     *,
     plan: Annotated[
@@ -69,16 +71,7 @@ def command(
             help="with --then: with which a design must be worse to be left out",
         ),
     ] = 0.95,
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            "--workers",
-            min=1,
-            max=MOST_WORKERS,
-            help="worker processes, which share the cores (default: one for each core)",
-            show_default=False,
-        ),
-    ] = None,
+    place: Place,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="print the plan and how long it will take, and end"),
@@ -108,6 +101,8 @@ def command(
     Example: aocq sweep plan.toml --workers 4 --out runs/sweep
 
     Example: aocq sweep plan.toml --images 64 --then 650 --axes drop,latency_ms,energy_mj
+
+    Example: aocq sweep plan.toml --dask tcp://head:8786 --out /shared/sweep
     """
     from aocq.records.run_folder import refuse_run_folder
     from aocq.sweeps.designs import designs_of
@@ -115,24 +110,37 @@ def command(
     from aocq.sweeps.plan import read_plan
     from aocq.sweeps.runs import at_images, planned_runs
 
+    place.check()
     found = read_plan(plan)
     refuse_run_folder(out)
     check_networks(found)
     designs = at_images(designs_of(found, out, ("aocq", *sys.argv[1:])), images)
-    slots = workers or cores()
+    designs = [*part_of(designs, place.shard)]
+    slots = place.workers or cores()
     if found.sweep.costs_only:
+        if place.dask or place.shard:
+            raise typer.BadParameter(
+                "--dask, --shard: costs alone take seconds here, and are estimated by --workers"
+            )
         if dry_run:
             print_costs(found, designs, slots, out)
             return
         rows = estimate_all(found.title, designs, slots, out, retry_failed=retry_failed)
     else:
+        if then is not None and place.shard is not None:
+            raise typer.BadParameter(
+                "--shard, --then: what is promising is known of the whole plan; make the parts of "
+                "--images first, put them together, and add --then"
+            )
         pruning = None if then is None else pruning_of(designs, then, axes, confidence)
         runs = planned_runs(designs)
         if dry_run:
             print_plan(found, runs, slots, pruning, retry_failed=retry_failed)
             return
         note_shared_images(designs)
-        rows = run_sweep(found.title, runs, slots, out, pruning=pruning, retry_failed=retry_failed)
+        requests = [run.design.request for run in runs]
+        pool = place.opened(min(slots, len(runs)), out, requests)
+        rows = run_sweep(found.title, runs, pool, out, pruning=pruning, retry_failed=retry_failed)
     if len(rows) <= MOST_PRINTED:
         tables.print_table(rows)
     print(f"table of {len(rows)} rows: {out / NAME}.md", file=sys.stderr)

@@ -1,10 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The runs of ``aocq sweep`` by worker processes, and its table, published as they end."""
+"""The runs of ``aocq sweep`` by a pool, and its table, published as they end."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,12 +13,12 @@ from aocq.cli.tables import claimed_table, publish_table, say
 
 if TYPE_CHECKING:
     from aocq.sweeps.designs import Design
+    from aocq.sweeps.pool import Pool
     from aocq.sweeps.pruned import Pruning
     from aocq.sweeps.runs import Ended, Planned
     from reports.rows import TableRow
 
 NAME = "sweep"
-NEEDS = ("torch", "timm")
 SHARE_OF_TABLES = 0.01  # of a sweep's time, what may go into tables that are not the last
 
 
@@ -41,25 +42,23 @@ def estimate_all(
 def run_sweep(
     title: str,
     runs: Sequence[Planned],
-    workers: int,
+    pool: AbstractContextManager[Pool],
     out: Path,
     *,
     pruning: Pruning | None,
     retry_failed: bool,
 ) -> list[TableRow]:
-    """Run what is planned by worker processes, and return the rows in the plan's order.
+    """Run what is planned by a pool, and return the rows in the plan's order.
 
     With ``pruning``, the promising designs once more, on more images.
     """
     from aocq import progress
-    from aocq.sweeps.local_pool import LocalPool
     from aocq.sweeps.runs import planned_runs, run_all
 
     tables = Tables(title, runs, out)
-    workers = max(1, min(workers, len(runs)))
     few: dict[int, Ended] = {}
-    with LocalPool(workers, progress.note, needs=NEEDS) as pool:
-        for ended in run_all(runs, pool, workers, say, progress.note, retry_failed=retry_failed):
+    with pool as opened:
+        for ended in run_all(runs, opened, say, progress.note, retry_failed=retry_failed):
             few[ended.place] = ended
             tables.add(ended.place, ended.row)
         if pruning is not None:
@@ -67,9 +66,7 @@ def run_sweep(
             kept = tables.pruned(designs, few, pruning)
             many = planned_runs([design for _, design in kept])
             tables.runs = [*runs, *many]
-            for ended in run_all(
-                many, pool, workers, say, progress.note, retry_failed=retry_failed
-            ):
+            for ended in run_all(many, opened, say, progress.note, retry_failed=retry_failed):
                 tables.add(kept[ended.place][0], ended.row)
     return tables.publish()
 
@@ -101,7 +98,8 @@ class Tables:
         self, designs: Sequence[Design], few: Mapping[int, Ended], pruning: Pruning
     ) -> list[tuple[int, Design]]:
         """Return the designs that go on to more images; the rows of others say why they do not."""
-        from aocq.sweeps.pruned import promising_designs, pruned_row
+        from aocq.sweeps.pool import Pool
+    from aocq.sweeps.pruned import promising_designs, pruned_row
 
         kept, decisions = promising_designs(designs, few, pruning)
         for place, decision in decisions.items():

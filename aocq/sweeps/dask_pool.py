@@ -23,7 +23,7 @@ from distributed import Client, Future, KilledWorker
 
 from aocq.progress import Note
 from aocq.records.provenance import code_digest, package_versions
-from aocq.sweeps.dask_worker import Greeting, Terms, greet, make_on_worker
+from aocq.sweeps.dask_worker import Answer, Greeting, Terms, greet, make_on_worker
 from aocq.sweeps.unit import Died, Lost, Reply, Unit
 from simulator.errors import EnvironmentProblem, InputError
 from simulator.files import cannot_be_written
@@ -64,9 +64,7 @@ class DaskPool:
         files and folders that units read
     """
 
-    def __init__(
-        self, scheduler: str, out: Path, note: Note, inputs: Sequence[Path] = ()
-    ) -> None:
+    def __init__(self, scheduler: str, out: Path, note: Note, inputs: Sequence[Path] = ()) -> None:
         self._address = scheduler_address(scheduler)
         self._note, self._told = note, set[str]()
         self._terms = Terms(
@@ -84,6 +82,10 @@ class DaskPool:
         self._news = threading.Event()
         self._next_look = 0.0
         self._begun = 0
+
+    def size(self) -> int:
+        """Return how many workers are used at the moment."""
+        return len(self._slots)
 
     def free(self) -> int:
         """Return how many workers are at no unit.
@@ -194,10 +196,14 @@ class DaskPool:
         with suppress(OSError):  # lost in the middle
             self._meet(found["workers"])
         if not found["workers"]:
-            self._tell(f"{self._address} has no workers; waiting for some: dask worker {self._address}")
+            self._tell(
+                f"{self._address} has no workers; waiting for some: dask worker {self._address}"
+            )
         elif not self._slots and len(self._refused) == len(found["workers"]):
             reasons = "\n".join(f"  {text}" for text in sorted(set(self._refused.values())))
-            raise EnvironmentProblem(f"{self._address}: none of its workers can be used:\n{reasons}")
+            raise EnvironmentProblem(
+                f"{self._address}: none of its workers can be used:\n{reasons}"
+            )
 
     def _meet(self, workers: dict[str, Any]) -> None:
         """Take in workers that have come, and let go of those that are not there any more."""
@@ -256,9 +262,12 @@ class DaskPool:
         assert future is not None
         slot.unit = slot.future = None
         reply: Reply
+        introduced = False
         if future.status == "finished":
-            reply, notes = future.result()
-            for text in notes:
+            answer = future.result()
+            assert isinstance(answer, Answer)
+            reply, introduced = answer.reply, answer.worker == slot.worker
+            for text in answer.notes:
                 self._tell(text)
         elif future.status == "error":
             error = future.exception()
@@ -268,13 +277,13 @@ class DaskPool:
             reply = Died(cause=f"at {slot.address} ended in the middle")
         else:
             reply = Lost(cause="its task was cancelled")
-        if isinstance(reply, Died | Lost):
-            self._slots.pop(slot.address, None)  # it introduces itself again
+        if not introduced:
+            self._slots.pop(slot.address, None)
         future.release()
         return unit, reply
 
     def _give_back(self, cause: str) -> None:
-        """Give all units back, uncounted, and forget the workers: they introduce themselves again."""
+        """Give all units back, uncounted, and forget the workers, who introduce themselves again."""
         at_work = [slot.unit for slot in self._slots.values() if slot.unit is not None]
         self._lost += [(unit, Lost(cause=cause)) for unit in at_work]
         self._slots.clear()

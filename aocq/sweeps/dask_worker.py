@@ -9,7 +9,7 @@ alive. It is kept from one unit to the next, as it holds the network that it had
 from __future__ import annotations
 
 import multiprocessing
-import os
+import platform
 import threading
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -26,6 +26,7 @@ from simulator.errors import EnvironmentProblem
 
 LOOK = 0.5  # seconds between two looks whether the unit is still wanted
 IDLE = 120.0  # seconds without a unit, after which the process ends and its memory is free
+UNWANTED = Lost(cause="its command does not want it any more")
 PROBE = ".cluster-"  # begins the name of a file by which workers tell that they see the sweep
 
 
@@ -68,6 +69,15 @@ class Greeting:
 
     worker: str
     problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """What became of a unit, what a person should know of it, and which worker says so."""
+
+    reply: Reply
+    worker: str
+    notes: tuple[str, ...] = ()
 
 
 def greet(terms: Terms, dask_worker: Worker) -> Greeting:
@@ -156,8 +166,8 @@ class _Process:
 _process = _Process()
 
 
-def make_on_worker(unit: Unit, terms: Terms, worker_id: str) -> tuple[Reply, list[str]]:
-    """Make a unit in a process below this Dask worker; return what became of it, and notes.
+def make_on_worker(unit: Unit, terms: Terms, worker_id: str) -> Answer:
+    """Make a unit in a process below this Dask worker, and return what became of it.
 
     Parameters
     ----------
@@ -172,33 +182,36 @@ def make_on_worker(unit: Unit, terms: Terms, worker_id: str) -> tuple[Reply, lis
     """
     worker = get_worker()
     if worker.id != worker_id:
-        return Died(cause=f"ended, and another took its place at {worker.address}"), []
+        cause = f"ended, and another took its place at {worker.address}"
+        return Answer(reply=Died(cause=cause), worker=worker.id)
     key = str(worker.get_current_task())
     while not _process.lock.acquire(timeout=LOOK):
         if not _wanted(worker, key):
-            return Lost(cause="is not wanted any more"), []
+            return Answer(reply=UNWANTED, worker=worker.id)
     try:
-        return _made(unit, terms, worker, key)
+        reply = _made(unit, terms, worker, key)
+        notes = tuple(_process.notes)
+        _process.notes.clear()
+        return Answer(reply=reply, worker=worker.id, notes=notes)
     finally:
         _process.close_later()
         _process.lock.release()
 
 
-def _made(unit: Unit, terms: Terms, worker: Worker, key: str) -> tuple[Reply, list[str]]:
+def _made(unit: Unit, terms: Terms, worker: Worker, key: str) -> Reply:
     pool = _process.pool_for(terms, worker.state.nthreads)
     try:
         pool.begin(unit)
     except EnvironmentProblem as error:
         _process.close()
-        raise EnvironmentProblem(f"worker {worker.address} (process {os.getpid()}): {error}") from error
+        place = f"worker {worker.address} on {platform.node()}"
+        raise EnvironmentProblem(f"{place}: {error}") from error
     while True:
         for _, reply in pool.ended(LOOK):
-            notes = [*_process.notes]
-            _process.notes.clear()
-            return reply, notes
+            return reply
         if not _wanted(worker, key):
             _process.close()
-            return Lost(cause="is not wanted any more"), []
+            return UNWANTED
 
 
 def _wanted(worker: Worker, key: str) -> bool:

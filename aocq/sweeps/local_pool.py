@@ -83,6 +83,10 @@ class LocalPool:
         self._slots = [_Slot(environment, folder) for _ in range(workers)]
         self._note, self._told, self._needs = note, set[str](), needs
 
+    def size(self) -> int:
+        """Return how many workers there are."""
+        return len(self._slots)
+
     def free(self) -> int:
         """Return how many slots are at no unit."""
         return sum(slot.unit is None for slot in self._slots)

@@ -19,6 +19,9 @@ class Pool(Protocol):
     any is in the units' folders.
     """
 
+    def size(self) -> int:
+        """Return how many units can be made at the same time."""
+
     def free(self) -> int:
         """Return how many more units could be begun now."""
 
@@ -55,6 +58,10 @@ class ThisProcess:
     def __init__(self, progress: Progress, note: Note) -> None:
         self._progress, self._note = progress, note
         self._waiting: list[Unit] = []
+
+    def size(self) -> int:
+        """Return 1."""
+        return 1
 
     def free(self) -> int:
         """Return 1 where no unit waits to be made."""

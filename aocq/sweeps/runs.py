@@ -127,7 +127,6 @@ def forecast(runs: Sequence[Planned], workers: int, *, retry_failed: bool) -> Fo
 def run_all(
     runs: Sequence[Planned],
     pool: Pool,
-    workers: int,
     say: Say,
     note: Note,
     *,
@@ -165,7 +164,7 @@ def run_all(
         if isinstance(outcome, Made) and seconds:
             remaining.learn(kind, seconds)
         rest = [(kind_of(e.design.request), modelled(e.design.request)) for e in left.values()]
-        ahead = remaining.seconds(rest, max(1, min(workers, len(rest))))
+        ahead = remaining.seconds(rest, max(1, min(pool.size(), len(rest))))
         say(_line(len(runs) - len(left), len(runs), unit.name, outcome, row, ahead))
         yield Ended(place=place, row=row, outcome=outcome)
 

@@ -90,7 +90,7 @@ class Died:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lost:
-    """The unit was not ended for a reason that is not its own, ``cause`` in words: it is made again.
+    """The unit was not ended, for a reason that is not its own: it is made again, ``cause`` in words.
 
     A scheduler that was restarted, say. Unlike :class:`Died` it is not counted.
     """

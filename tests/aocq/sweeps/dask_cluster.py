@@ -27,16 +27,15 @@ class Cluster:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self.address = f"tcp://127.0.0.1:{self.port}"
-        self._folder = folder
+        self._folder, self.file = folder, folder / "scheduler.json"
         self.scheduler: subprocess.Popen[bytes] | None = None
         self.workers: list[subprocess.Popen[bytes]] = []
 
     def start_scheduler(self) -> None:
         """Start a scheduler, and wait until it answers."""
         options = ["--host", "127.0.0.1", "--port", str(self.port), "--no-dashboard", "--no-show"]
-        file = self._folder / "scheduler.json"
         self.scheduler = self._started(
-            "scheduler", *options, "--scheduler-file", str(file), variables={}
+            "scheduler", *options, "--scheduler-file", str(self.file), variables={}
         )
         limit = time.monotonic() + LONGEST_START
         while time.monotonic() < limit:

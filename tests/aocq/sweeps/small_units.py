@@ -55,8 +55,13 @@ def make(request: Request, progress: Progress, note: Note) -> int:
         os.kill(os.getpid(), signal.SIGKILL)
     if request.act == "slow":
         time.sleep(0.5)
-    if request.act == "endless":
+    if request.act == "endless" or (request.act == "endless once" and attempts == 1):
         time.sleep(600)
+    if request.act == "ends its parent":
+        os.kill(os.getppid(), signal.SIGKILL)
+        time.sleep(600)
+    if request.act == "relative":
+        Path("here").touch()
     if request.act == "threads":
         return int(os.environ["OMP_NUM_THREADS"])
     note("said by every unit")
