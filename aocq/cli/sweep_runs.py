@@ -98,8 +98,7 @@ class Tables:
         self, designs: Sequence[Design], few: Mapping[int, Ended], pruning: Pruning
     ) -> list[tuple[int, Design]]:
         """Return the designs that go on to more images; the rows of others say why they do not."""
-        from aocq.sweeps.pool import Pool
-    from aocq.sweeps.pruned import promising_designs, pruned_row
+        from aocq.sweeps.pruned import promising_designs, pruned_row
 
         kept, decisions = promising_designs(designs, few, pruning)
         for place, decision in decisions.items():

@@ -8,8 +8,6 @@ the next worker, and the next. Nothing of a sweep is left in Dask but replies on
 
 from __future__ import annotations
 
-import json
-import logging
 import secrets
 import threading
 import time
@@ -19,18 +17,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
-from distributed import Client, Future, KilledWorker
+from distributed import Future, KilledWorker
 
 from aocq.progress import Note
 from aocq.records.provenance import code_digest, package_versions
+from aocq.sweeps.dask_scheduler import RUNNING, Scheduler, scheduler_address
 from aocq.sweeps.dask_worker import Answer, Greeting, Terms, greet, make_on_worker
 from aocq.sweeps.unit import Died, Lost, Reply, Unit
-from simulator.errors import EnvironmentProblem, InputError
+from simulator.errors import EnvironmentProblem
 from simulator.files import cannot_be_written
 
-CONNECT = 30.0  # seconds for a scheduler to answer, at first and when it was lost
 LOOK = 1.0  # seconds between two looks at who the workers are
-RUNNING = "running"  # state of a client and of a worker, as Dask calls it
 
 
 @dataclass(slots=True, kw_only=True)
@@ -46,7 +43,7 @@ class _Slot:
     ready: bool = True
     missed: int = 0
     unit: Unit | None = None
-    future: Future | None = None
+    future: Future[Any] | None = None
 
 
 class DaskPool:
@@ -78,7 +75,7 @@ class DaskPool:
         self._slots: dict[str, _Slot] = {}
         self._refused: dict[str, str] = {}
         self._lost: list[tuple[Unit, Reply]] = []
-        self._scheduler = ""  # its number: a restarted one has another
+        self._known = ""  # number of the scheduler: a restarted one has another
         self._news = threading.Event()
         self._next_look = 0.0
         self._begun = 0
@@ -103,7 +100,7 @@ class DaskPool:
         slot = self._free()[0]
         self._begun += 1
         slot.unit = unit
-        slot.future = self._client.submit(
+        slot.future = self._scheduler.client.submit(
             make_on_worker,
             unit,
             self._terms,
@@ -148,31 +145,21 @@ class DaskPool:
         EnvironmentProblem
             If no scheduler answers.
         """
-        for name in ("distributed", "distributed.client"):  # what it says, this pool says
-            logging.getLogger(name).setLevel(logging.CRITICAL)
-        try:
-            self._client = Client(
-                self._address, timeout=CONNECT, set_as_default=False, name="aocq-sweep"
-            )
-        except (OSError, ValueError) as error:  # nobody there; no address
-            raise EnvironmentProblem(
-                f"{self._address}: no Dask scheduler answers ({error}); start one with `dask "
-                "scheduler`, and name the address that it prints"
-            ) from error
+        self._scheduler = Scheduler(self._address)
         try:
             self._terms.out.mkdir(parents=True, exist_ok=True)
             self._terms.probe.touch()
         except OSError as error:
-            self._client.close()
+            self._scheduler.close()
             raise cannot_be_written(self._terms.out, error) from error
         return self
 
     def __exit__(self, *stopped_by: object) -> None:
         futures = [slot.future for slot in self._slots.values() if slot.future is not None]
-        if futures and self._client.status == RUNNING:
-            self._client.cancel(futures, force=True)  # type: ignore[no-untyped-call]
+        if futures and self._scheduler.connected:
+            self._scheduler.client.cancel(futures, force=True)
         self._slots.clear()
-        self._client.close()
+        self._scheduler.close()
         self._terms.probe.unlink(missing_ok=True)
 
     def _free(self) -> list[_Slot]:
@@ -180,19 +167,18 @@ class DaskPool:
 
     def _look(self) -> None:
         """Find out which workers are there, where the last look was a while ago."""
-        if self._client.status != RUNNING:
+        if not self._scheduler.connected:
             self._give_back("the connection to the scheduler was lost")
-            self._wait_for_scheduler()
+            self._scheduler.wait(self._note)
         if time.monotonic() < self._next_look:
             return
-        try:
-            found = self._client.sync(self._client.scheduler.identity, n_workers=-1)
-        except OSError:  # lost just now: the client's state will say so
+        found = self._scheduler.identity()
+        if found is None:
             return
         self._next_look = time.monotonic() + LOOK
-        if self._scheduler not in ("", found["id"]):
+        if self._known not in ("", found["id"]):
             self._give_back("the scheduler was restarted")
-        self._scheduler = found["id"]
+        self._known = found["id"]
         with suppress(OSError):  # lost in the middle
             self._meet(found["workers"])
         if not found["workers"]:
@@ -218,7 +204,7 @@ class DaskPool:
         new = [each for each in workers if each not in self._slots and each not in self._refused]
         if not new:
             return
-        answers = self._client.run(greet, self._terms, workers=new, on_error="return")
+        answers = self._scheduler.client.run(greet, self._terms, workers=new, on_error="return")
         for address, answer in answers.items():
             if isinstance(answer, Greeting) and not answer.problems:
                 self._slots[address] = _Slot(address=address, worker=answer.worker)
@@ -241,19 +227,13 @@ class DaskPool:
         if slot.unit is None:
             del self._slots[slot.address]
             return
-        expected = self._retired(slot.address)
+        expected = self._scheduler.retired(slot.address)
         del self._slots[slot.address]
         self._tell(f"worker {slot.address} {'was retired' if expected else 'is gone'}")
-        cause = f"at {slot.address} ended in the middle, or could not be reached any more"
+        cause = "ended in the middle, or could not be reached any more"
         self._lost.append((slot.unit, Lost(cause=cause) if expected else Died(cause=cause)))
         if slot.future is not None:
             slot.future.cancel(force=True)
-
-    def _retired(self, address: str) -> bool:
-        """Return whether the scheduler itself let a worker go, as at the end of its time."""
-        events = self._client.get_events(address) or ()  # type: ignore[no-untyped-call]
-        removed = [event for _, event in events if event.get("action") == "remove-worker"]
-        return bool(removed) and bool(removed[-1].get("expected"))
 
     def _end(self, slot: _Slot) -> tuple[Unit, Reply]:
         """Return the unit that has ended, and its reply; the slot is free again."""
@@ -274,7 +254,7 @@ class DaskPool:
             if not isinstance(error, KilledWorker):
                 assert error is not None
                 raise error
-            reply = Died(cause=f"at {slot.address} ended in the middle")
+            reply = Died(cause="ended in the middle")
         else:
             reply = Lost(cause="its task was cancelled")
         if not introduced:
@@ -283,52 +263,15 @@ class DaskPool:
         return unit, reply
 
     def _give_back(self, cause: str) -> None:
-        """Give all units back, uncounted, and forget the workers, who introduce themselves again."""
+        """Give all units back, uncounted, and forget the workers, which are met anew."""
         at_work = [slot.unit for slot in self._slots.values() if slot.unit is not None]
         self._lost += [(unit, Lost(cause=cause)) for unit in at_work]
         self._slots.clear()
         self._refused.clear()
         self._next_look = 0.0
 
-    def _wait_for_scheduler(self) -> None:
-        """Wait until the client has found the scheduler again.
-
-        Raises
-        ------
-        EnvironmentProblem
-            If it has given up.
-        """
-        self._note(f"{self._address}: the scheduler is gone; waiting {CONNECT:.0f} s for it")
-        while self._client.status != RUNNING:
-            if self._client.status in ("closed", "closing"):
-                raise EnvironmentProblem(
-                    f"{self._address}: the scheduler is gone and did not come back within "
-                    f"{CONNECT:.0f} s; start it again (and its workers), and the same command goes "
-                    "on with what is finished"
-                )
-            time.sleep(0.1)
-
     def _tell(self, text: str) -> None:
         """Say something once."""
         if text not in self._told:
             self._told.add(text)
             self._note(text)
-
-
-def scheduler_address(text: str) -> str:
-    """Return the address of a scheduler, which is given itself or by its file.
-
-    Raises
-    ------
-    InputError
-        If it is neither an address nor a scheduler's file.
-    """
-    if "://" in text:
-        return text
-    wanted = "wanted is tcp://HOST:PORT, or the file of `dask scheduler --scheduler-file FILE`"
-    try:
-        return str(json.loads(Path(text).read_text("utf-8"))["address"])
-    except OSError as error:
-        raise InputError(f"{text}: cannot be read ({error.strerror}); {wanted}") from error
-    except (KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{text}: is no scheduler's file; {wanted}") from error

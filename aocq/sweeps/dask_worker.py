@@ -182,7 +182,7 @@ def make_on_worker(unit: Unit, terms: Terms, worker_id: str) -> Answer:
     """
     worker = get_worker()
     if worker.id != worker_id:
-        cause = f"ended, and another took its place at {worker.address}"
+        cause = "ended in the middle, and another took its place"
         return Answer(reply=Died(cause=cause), worker=worker.id)
     key = str(worker.get_current_task())
     while not _process.lock.acquire(timeout=LOOK):

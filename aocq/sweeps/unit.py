@@ -90,9 +90,9 @@ class Died:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lost:
-    """The unit was not ended, for a reason that is not its own: it is made again, ``cause`` in words.
+    """The unit was not ended, for a reason that is not its own, and is made again.
 
-    A scheduler that was restarted, say. Unlike :class:`Died` it is not counted.
+    ``cause`` says which: a scheduler that was restarted. Unlike :class:`Died` it is not counted.
     """
 
     cause: str

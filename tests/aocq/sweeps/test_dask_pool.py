@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Units by workers of a real Dask cluster: who is killed, lost or unfit, and what becomes of units."""
+"""Units by workers of a Dask cluster, some of which are killed, lost or unfit."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ from distributed import Client
 from small_units import BEGUN, small_unit
 
 import aocq
-from aocq.sweeps import dask_pool
-from aocq.sweeps.dask_pool import DaskPool, scheduler_address
+from aocq.sweeps import dask_scheduler
+from aocq.sweeps.dask_pool import DaskPool
+from aocq.sweeps.dask_scheduler import scheduler_address
 from aocq.sweeps.dask_worker import PROBE
 from aocq.sweeps.engine import run_units
 from aocq.sweeps.run_state import DEATHS_NAME, LEASE_NAME
@@ -141,7 +142,8 @@ def test_a_unit_goes_on_with_another_worker_where_its_own_was_killed(tmp_path: P
     assert all(isinstance(outcome, Made) for outcome in outcomes.values())
     assert attempts(tmp_path, 0) == 2
     assert any("ended in the middle, or could not be reached" in text for text in run.notes)
-    assert not orphans[0].is_running()
+    ended = not orphans[0].is_running() or orphans[0].status() == psutil.STATUS_ZOMBIE
+    assert ended
     assert not (tmp_path / "unit0" / DEATHS_NAME).exists()
 
 
@@ -150,9 +152,9 @@ def test_a_unit_that_ends_every_worker_fails_after_three(tmp_path: Path) -> None
         units = [small_unit(tmp_path, 0, "ends its parent"), small_unit(tmp_path, 1)]
         outcomes = Run(found.address, tmp_path)(units)
         assert sum(worker.poll() is None for worker in found.workers) == 1
-    failed = outcomes["unit 0"]
-    assert isinstance(failed, Failed)
-    assert failed.reason.count("ended in the middle") == 3
+    assert outcomes["unit 0"] == Failed(
+        reason="its worker ended in the middle, or could not be reached any more; so did 2 before it"
+    )
     assert attempts(tmp_path, 0) == 3
     assert isinstance(outcomes["unit 1"], Made)
 
@@ -179,7 +181,7 @@ def test_a_restarted_scheduler_counts_as_nobodys_death(tmp_path: Path) -> None:
 def test_a_scheduler_that_stays_away_ends_the_command_which_can_go_on(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dask_pool, "CONNECT", 3.0)
+    monkeypatch.setattr(dask_scheduler, "CONNECT", 2.0)
     units = [small_unit(tmp_path, 0, "endless once"), small_unit(tmp_path, 1)]
     with cluster(tmp_path, workers=2) as found:
 
@@ -262,14 +264,23 @@ def test_workers_that_would_compute_something_else_are_refused(tmp_path: Path) -
     assert not (tmp_path / "unit0").exists()
 
 
+def test_workers_without_aocq_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "other" / "aocq").mkdir(parents=True)
+    (tmp_path / "other" / "aocq" / "__init__.py").touch()
+    with cluster(tmp_path, workers=0) as found:
+        found.start_worker(variables={"PYTHONPATH": str(tmp_path / "other")})
+        with pytest.raises(EnvironmentProblem, match=r"cannot load this aocq .*pip install"):
+            Run(found.address, tmp_path)([small_unit(tmp_path, 0)])
+
+
 def test_workers_that_do_not_see_the_images_are_refused(two: Cluster, tmp_path: Path) -> None:
     missing = Path("photographs")
-    with pytest.raises(EnvironmentProblem, match="does not see .*photographs"):
+    with pytest.raises(EnvironmentProblem, match=r"does not see .*photographs"):
         Run(two.address, tmp_path, inputs=[missing])([small_unit(tmp_path, 0)])
 
 
 def test_nobody_at_the_address_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dask_pool, "CONNECT", 1.0)
+    monkeypatch.setattr(dask_scheduler, "CONNECT", 1.0)
     for address in ("tcp://127.0.0.1:9", "nothing://127.0.0.1:9"):
         with pytest.raises(EnvironmentProblem, match="no Dask scheduler answers"):
             Run(address, tmp_path)([])
