@@ -153,7 +153,8 @@ def test_a_unit_that_ends_every_worker_fails_after_three(tmp_path: Path) -> None
         outcomes = Run(found.address, tmp_path)(units)
         assert sum(worker.poll() is None for worker in found.workers) == 1
     assert outcomes["unit 0"] == Failed(
-        reason="its worker ended in the middle, or could not be reached any more; so did 2 before it"
+        reason="its worker ended in the middle, or could not be reached any more; so did 2 "
+        "before it"
     )
     assert attempts(tmp_path, 0) == 3
     assert isinstance(outcomes["unit 1"], Made)
