@@ -8,6 +8,10 @@ clock, from the begin of the first unit to the end of the last, so without the s
 
     python -m benchmarks.sweeps
     python -m benchmarks.sweeps --workers 1,2,4 --units 12 --seconds 5
+    python -m benchmarks.sweeps --dask
+
+With ``--dask`` by a Dask cluster of as many workers, whose scheduler runs in the command's process;
+what Dask's workers take is counted with that, from when each has had a unit.
 """
 
 from __future__ import annotations
@@ -17,14 +21,18 @@ import os
 import statistics
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import psutil
+
 from aocq.progress import Note, Progress
 from aocq.sweeps.engine import run_units
 from aocq.sweeps.local_pool import LocalPool, cores
+from aocq.sweeps.pool import Pool
 from aocq.sweeps.unit import Made, Unit
 from benchmarks import command_line
 from benchmarks.pairs import talk
@@ -66,32 +74,56 @@ def burn(request: Burn, progress: Progress, note: Note) -> Burnt:
     return Burnt(os.getpid(), (cpu, time.process_time()), (clock, time.monotonic()))
 
 
-def once(workers: int, units: int, seconds: float) -> dict[str, float]:
+@contextmanager
+def cluster(workers: int, folder: Path) -> Iterator[Pool]:
+    """A pool of Dask workers, processes that have made a unit each."""
+    from distributed import LocalCluster
+
+    from aocq.sweeps.dask_pool import DaskPool
+
+    with (
+        LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None) as found,
+        DaskPool(found.scheduler_address, folder, talk) as pool,
+    ):
+        list(run_units(burning(workers, 0.5, folder / "first"), pool, talk))
+        yield pool
+
+
+def burning(units: int, seconds: float, folder: Path) -> list[Unit]:
+    """Units that keep a core busy."""
+    return [
+        Unit(name=f"unit {each}", folder=folder / str(each), request=Burn(seconds), make=burn)
+        for each in range(units)
+    ]
+
+
+def once(workers: int, units: int, seconds: float, *, dask: bool) -> dict[str, float]:
     """Run the units by so many workers, and return what was measured."""
-    with tempfile.TemporaryDirectory() as folder:
-        planned = [
-            Unit(
-                name=f"unit {number}",
-                folder=Path(folder) / str(number),
-                request=Burn(seconds),
-                make=burn,
-            )
-            for number in range(units)
-        ]
-        start = time.process_time()
-        with LocalPool(workers, talk) as pool:
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        planned = burning(units, seconds, folder)
+        with cluster(workers, folder) if dask else LocalPool(workers, talk) as pool:
+            # Dask's workers; those that make units are below them.
+            processes = [psutil.Process(), *psutil.Process().children()]
+            start = _spent(processes)
             found = [
                 outcome.value
                 for _, outcome in run_units(planned, pool, talk)
                 if isinstance(outcome, Made)
             ]
-        command = time.process_time() - start
+            command = _spent(processes) - start
     wall = max(each.clock[1] for each in found) - min(each.clock[0] for each in found)
     return {
         "wall": wall,
         "worker_ms": 1e3 * statistics.median(_between(found)),
         "command_ms": 1e3 * command / units,
     }
+
+
+def _spent(processes: Sequence[psutil.Process]) -> float:
+    """Return the processor seconds of processes, without those below them."""
+    times = [process.cpu_times() for process in processes]
+    return float(sum(each.user + each.system for each in times))
 
 
 def _between(found: Sequence[Burnt]) -> list[float]:
@@ -103,12 +135,14 @@ def _between(found: Sequence[Burnt]) -> list[float]:
     return [after.cpu[0] - before.cpu[1] for each in ordered for before, after in pairwise(each)]
 
 
-def measure(workers: Sequence[int], units: int, seconds: float, pairs: int) -> list[dict[str, Any]]:
+def measure(
+    workers: Sequence[int], units: int, seconds: float, pairs: int, *, dask: bool
+) -> list[dict[str, Any]]:
     """Return a row for each number of workers: medians over rounds in which all take turns."""
     rounds: dict[int, list[dict[str, float]]] = {count: [] for count in workers}
     for number in range(pairs):
         for count in workers if number % 2 == 0 else reversed(workers):
-            rounds[count].append(once(count, units, seconds))
+            rounds[count].append(once(count, units, seconds, dask=dask))
             wall = rounds[count][-1]["wall"]
             talk(f"round {number + 1} of {pairs}, {count} workers: {wall:.2f} s")
     rows = []
@@ -132,6 +166,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument(
         "--seconds", type=float, default=2.0, metavar="S", help="of a unit (default 2)"
     )
+    parser.add_argument("--dask", action="store_true", help="by workers of a Dask cluster")
     return parser.parse_args()
 
 
@@ -145,12 +180,13 @@ def main() -> None:
         workers.append(int(text))
     if asked.units < 2 * max(workers):
         raise InputError(f"--units {asked.units}: at least two for each worker")
+    kind = "Dask's workers" if asked.dask else "worker processes"
     title = (
-        f"{asked.units} units of {asked.seconds:g} processor seconds by worker processes; medians "
+        f"{asked.units} units of {asked.seconds:g} processor seconds by {kind}; medians "
         f"over {asked.pairs} rounds; gain: over {workers[0]} worker(s)."
     )
-    rows = measure(workers, asked.units, asked.seconds, asked.pairs)
-    print(write(asked.out, "sweeps", title, rows, COLUMNS))
+    rows = measure(workers, asked.units, asked.seconds, asked.pairs, dask=asked.dask)
+    print(write(asked.out, "sweeps_dask" if asked.dask else "sweeps", title, rows, COLUMNS))
 
 
 if __name__ == "__main__":
