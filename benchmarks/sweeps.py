@@ -11,30 +11,29 @@ clock, from the begin of the first unit to the end of the last, so without the s
     python -m benchmarks.sweeps --dask
 
 With ``--dask`` by a Dask cluster of as many workers, whose scheduler runs in the command's process;
-what Dask's workers take is counted with that, from when each has had a unit.
+what Dask's workers take is counted with that, from when each has had a unit. It includes what these
+take by the second whatever happens; ``--dask --seconds 0`` leaves what they take by the unit.
 """
 
 from __future__ import annotations
 
 import argparse
-import os
 import statistics
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import psutil
 
-from aocq.progress import Note, Progress
 from aocq.sweeps.engine import run_units
 from aocq.sweeps.local_pool import LocalPool, cores
 from aocq.sweeps.pool import Pool
-from aocq.sweeps.unit import Made, Unit
+from aocq.sweeps.unit import Made
 from benchmarks import command_line
+from benchmarks.burning import Burnt, burning
 from benchmarks.pairs import talk
 from benchmarks.records import write
 from simulator.errors import InputError
@@ -51,29 +50,6 @@ COLUMNS = {
 }
 
 
-class Burn(NamedTuple):
-    """A unit's request: processor seconds to burn."""
-
-    seconds: float
-
-
-class Burnt(NamedTuple):
-    """When a unit began and ended, by the worker's processor time and by the clock."""
-
-    worker: int
-    cpu: tuple[float, float]
-    clock: tuple[float, float]
-
-
-def burn(request: Burn, progress: Progress, note: Note) -> Burnt:
-    """Keep a core busy."""
-    del progress, note
-    cpu, clock = time.process_time(), time.monotonic()
-    while time.process_time() - cpu < request.seconds:
-        pass
-    return Burnt(os.getpid(), (cpu, time.process_time()), (clock, time.monotonic()))
-
-
 @contextmanager
 def cluster(workers: int, folder: Path) -> Iterator[Pool]:
     """A pool of Dask workers, processes that have made a unit each."""
@@ -87,14 +63,6 @@ def cluster(workers: int, folder: Path) -> Iterator[Pool]:
     ):
         list(run_units(burning(workers, 0.5, folder / "first"), pool, talk))
         yield pool
-
-
-def burning(units: int, seconds: float, folder: Path) -> list[Unit]:
-    """Units that keep a core busy."""
-    return [
-        Unit(name=f"unit {each}", folder=folder / str(each), request=Burn(seconds), make=burn)
-        for each in range(units)
-    ]
 
 
 def once(workers: int, units: int, seconds: float, *, dask: bool) -> dict[str, float]:
