@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 import typer
 
 from aocq.cli.groups import OptionGroup
+from aocq.cli.sweeps import MOST_WORKERS
 
 if TYPE_CHECKING:
     from aocq.jobs.request import VerifyRequest
     from aocq.sweeps.pool import Pool
 
-MOST_WORKERS = 1024
 NEEDS = ("torch", "timm")
 _SHARD = re.compile(r"([0-9]{1,6})/([0-9]{1,6})")
 _Item = TypeVar("_Item")

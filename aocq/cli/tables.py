@@ -113,7 +113,6 @@ def run_table(table: Table, cells: Sequence[Design], running: RunningOptions) ->
         for ended in run_all(
             runs,
             pool,
-            running.workers,
             (lambda line: None) if alone else say,
             progress.note,
             retry_failed=running.retry_failed,
