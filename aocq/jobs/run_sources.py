@@ -65,7 +65,8 @@ def load_float_network(folder: Path, model: QuantizedModel, weights: Path | None
         If timm's weights are wanted and cannot be fetched.
     """
     record, meta = record_in(folder), described(folder, model)
-    path = weights or (_named_by(record.command) if record else None)
+    named = last_named(record.command, OPTION) if record else None
+    path = weights or (Path(named) if named is not None else None)
     if path is not None and not path.is_file():
         raise InputError(
             f"{path}: not found, the checkpoint of the run in {folder}; name it with {OPTION} FILE"
@@ -114,12 +115,12 @@ def images_for(
     return files, data_record(data, files, dataset.classes, dataset.digest)
 
 
-def _named_by(command: Sequence[str]) -> Path | None:
-    """Return the checkpoint that a recorded command line names: the last one, as it was taken."""
+def last_named(command: Sequence[str], option: str) -> str | None:
+    """Return what a recorded command line gives an option: the last one, as it was taken."""
     found = None
     for place, word in enumerate(command):
-        if word == OPTION and place + 1 < len(command):
+        if word == option and place + 1 < len(command):
             found = command[place + 1]
-        elif word.startswith(f"{OPTION}="):
-            found = word.removeprefix(f"{OPTION}=")
-    return Path(found) if found is not None else None
+        elif word.startswith(f"{option}="):
+            found = word.removeprefix(f"{option}=")
+    return found

@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a design costs on a chip, ESTIMATED, as budgets and searches name it; differences of these."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from types import MappingProxyType
+
+from aocq.records.run import RunResult
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DesignCosts:
+    """Costs of one image on a chip, or a difference of two; ``energy_mj`` None: no energies known.
+
+    Attributes
+    ----------
+    weight_bytes
+        of all constants of the integer graph, packed at their widths
+    cycles, latency_ms, energy_mj, peak_sram_bytes
+        as in ``run.json``
+    """
+
+    weight_bytes: float
+    cycles: float
+    latency_ms: float
+    peak_sram_bytes: float
+    energy_mj: float | None = None
+
+    @classmethod
+    def of_run(cls, result: RunResult) -> DesignCosts:
+        """Return the costs in a run's record."""
+        return cls(
+            weight_bytes=result.memory.weight_bytes,
+            cycles=result.cycles.total,
+            latency_ms=result.latency_ms,
+            peak_sram_bytes=result.memory.peak_sram_bytes,
+            energy_mj=result.energy_record.total_mj if result.energy_record else None,
+        )
+
+    def of(self, axis: str) -> float:
+        """Return the cost on an axis of :data:`AXES`; infinite where it is not known."""
+        found = getattr(self, axis)
+        return float("inf") if found is None else float(found)
+
+    def plus(self, other: DesignCosts, sign: int = 1) -> DesignCosts:
+        """Return the sum of costs and a difference; with ``sign`` -1 the difference of two."""
+        energies = (self.energy_mj, other.energy_mj)
+        return DesignCosts(
+            weight_bytes=self.weight_bytes + sign * other.weight_bytes,
+            cycles=self.cycles + sign * other.cycles,
+            latency_ms=self.latency_ms + sign * other.latency_ms,
+            peak_sram_bytes=self.peak_sram_bytes + sign * other.peak_sram_bytes,
+            energy_mj=None
+            if energies[0] is None or energies[1] is None
+            else energies[0] + sign * energies[1],
+        )
+
+    def plain(self) -> dict[str, float | None]:
+        """Return the costs as JSON and CSV have them."""
+        return asdict(self)
+
+
+# Axes that a budget can hold, and what they are, with their units.
+AXES: Mapping[str, str] = MappingProxyType(
+    {
+        "latency_ms": "latency of one image, ms",
+        "weight_bytes": "bytes of weights and other constants",
+        "energy_mj": "energy of one image, mJ",
+        "peak_sram_bytes": "peak bytes of activations in SRAM",
+        "cycles": "cycles of one image",
+    }
+)

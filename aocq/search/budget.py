@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Budgets: the most that a design may cost, by axis. Known without torch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from difflib import get_close_matches
+
+from aocq.records.design_costs import AXES, DesignCosts
+
+Budget = Mapping[str, float]
+
+
+def parse_budget(text: str) -> dict[str, float]:
+    """Return ``latency_ms=10,weight_bytes=3e6`` by axis.
+
+    Raises
+    ------
+    ValueError
+        If a part is no ``AXIS=NUMBER``, there is no such axis, it is given twice, or the number is
+        not finite and above 0.
+    """
+    found: dict[str, float] = {}
+    for part in text.split(","):
+        axis, equals, value = (word.strip() for word in part.partition("="))
+        if not equals:
+            raise ValueError(f"{part.strip()!r}: wanted AXIS=NUMBER, e.g. latency_ms=10")
+        if axis not in AXES:
+            near = get_close_matches(axis, list(AXES), 1)
+            nearest = f"; nearest: {near[0]}" if near else ""
+            raise ValueError(f"{axis!r}: no such axis; choose from {', '.join(AXES)}{nearest}")
+        if axis in found:
+            raise ValueError(f"{axis}: given twice")
+        found[axis] = _positive(axis, value)
+    return found
+
+
+def _positive(axis: str, text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError as error:
+        raise ValueError(f"{axis}={text}: not a number; write 3000000 or 3e6") from error
+    if not (math.isfinite(number) and number > 0):
+        raise ValueError(f"{axis}={text}: wanted a finite number above 0")
+    return number
+
+
+def exceeded(costs: DesignCosts, budget: Budget) -> list[str]:
+    """Return the axes on which costs are above a budget, or not known, in the budget's order."""
+    return [axis for axis, most in budget.items() if costs.of(axis) > most]
+
+
+def in_words(costs: DesignCosts, budget: Budget) -> str:
+    """Return what costs are on the axes of a budget, and what it allows."""
+    return ", ".join(
+        f"{axis} {costs.of(axis):.6g} of at most {most:.6g}" for axis, most in budget.items()
+    )

@@ -1,0 +1,114 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A run with the scores and costs of all steps from it: what `sensitivity` and `search` begin with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+
+from aocq.data.image_folder import evenly
+from aocq.data.loader import load_calibration_images
+from aocq.jobs.captured import captured_network
+from aocq.methods.quantized_model import QuantizedModel
+from aocq.recipes.aocq_options import PRESETS, AocqOptions, PresetName
+from aocq.records.design_costs import DesignCosts
+from aocq.records.run import RunResult
+from aocq.search.candidates import Laboratory, emulated, quantized_at
+from aocq.search.layer_scores import LayerScores, layer_scores
+from aocq.search.places import Place, places_of, recipe_at
+from aocq.search.plan import StepCosts
+from aocq.search.run_again import RunAgain
+from aocq.search.step_costs import step_costs
+
+SCORE_IMAGES = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ScoredRun:
+    """A run, the widths at its places, and what other widths do and cost.
+
+    Attributes
+    ----------
+    run
+        with the recipe that candidates have, but for widths: see :func:`with_preset`
+    start
+        the record of that recipe on the images that candidates are judged on
+    places
+        with the bits that the run has there
+    """
+
+    run: RunAgain
+    start: RunResult
+    places: Mapping[Place, int]
+    scores: LayerScores
+    costs: StepCosts
+
+
+def with_preset(run: RunAgain, preset: PresetName | None) -> RunAgain:
+    """Return a run with what a preset sets otherwise than the defaults do; None: with its own.
+
+    The rest of the run's options stay, so that its network keeps its form.
+    """
+    if preset is None:
+        return run
+    found, asked, usual = PRESETS[preset], run.request.calibration, AocqOptions()
+    set_by = {
+        field.name: getattr(found.options, field.name)
+        for field in fields(usual)
+        if getattr(found.options, field.name) != getattr(usual, field.name)
+    }
+    recipe = replace(asked.recipe, aocq=replace(asked.recipe.aocq, **set_by))
+    images = min(found.images, len(run.inputs.calibration))
+    calibration = replace(asked, recipe=recipe, images=images)
+    return replace(run, request=replace(run.request, calibration=calibration))
+
+
+def scored(run: RunAgain, laboratory: Laboratory) -> ScoredRun:
+    """Quantize a run's network at every width of its chip, and score and cost all steps.
+
+    Scores are taken on the images that candidates are judged on: on those that weights were fitted
+    to, the rounding of a layer with few tokens shows no error.
+
+    Raises
+    ------
+    InputError
+        If the chip has a single width of weights: there is nothing to choose.
+    """
+    asked, inputs = laboratory.request, laboratory.inputs
+    recipe = asked.calibration.recipe
+    places = places_of(run.reference, recipe, inputs.profile)
+    start, _ = emulated(laboratory, recipe, "the run's recipe")
+    models = _models(run, laboratory, places)
+    files = evenly(evenly(inputs.images, asked.evaluation.limit), SCORE_IMAGES)
+    skip = asked.evaluation.skip_bad_images
+    images, _ = load_calibration_images(files, inputs.model.preprocessing, skip_bad=skip)
+    with laboratory.progress("score every layer at every width", len(images)) as advance:
+        scores = layer_scores(
+            run.reference, images, models, list(places), seed=recipe.seed, on_progress=advance
+        )
+    captured = captured_network(asked.model, laboratory.progress, laboratory.note)
+    with laboratory.progress("estimate every step", len(places)) as advance:
+        costs = step_costs(
+            captured,
+            recipe,
+            run.reference,
+            places,
+            DesignCosts.of_run(start),
+            inputs.profile,
+            asked.task,
+            advance,
+        )
+    return ScoredRun(run=run, start=start, places=places, scores=scores, costs=costs)
+
+
+def _models(
+    run: RunAgain, laboratory: Laboratory, places: Mapping[Place, int]
+) -> dict[int, QuantizedModel]:
+    """Return the network with all weights at each width of the chip."""
+    recipe = laboratory.request.calibration.recipe
+    widths = next(iter(places)).widths
+    found = {}
+    for bits in widths:
+        uniform = recipe_at(recipe, run.reference, dict.fromkeys(places, bits))
+        found[bits] = quantized_at(laboratory, run.reference, uniform)
+    return found
