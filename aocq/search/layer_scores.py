@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Scores of all layers' weights at all widths: what their rounding does to the logits."""
+"""Scores of all places at all widths: what their rounding is to blame for in the logits."""
 
 from __future__ import annotations
 
@@ -13,17 +13,25 @@ from torch.nn import functional
 from aocq.capture import FloatGraph
 from aocq.methods.quantized_model import QuantizedModel
 from aocq.search.places import Place
-from aocq.search.rounding_scores import RoundingError, Score, rounding_scores
+from aocq.search.rounding_scores import RoundingError, Score, rounding_shares
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuantizedNetwork:
+    """A quantized network and the logits of its integers on the images of a score."""
+
+    model: QuantizedModel
+    logits: Tensor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerScores:
-    """What rounding does, by place and bits.
+    """What rounding is to blame for, by place and bits.
 
     Attributes
     ----------
     scores
-        of the weights of a place at a width
+        of a place at a width, in the network with that width everywhere
     power
         of the float network's logits, a mean over images: noise is a share of it
     images
@@ -34,18 +42,16 @@ class LayerScores:
     power: float
     images: int
 
-    def share(self, place: Place, bits: int) -> float:
-        """Return a place's noise at a width as a share of the logits' power."""
-        return self.scores[place, bits].noise / self.power
+    def shares(self) -> dict[tuple[Place, int], float]:
+        """Return the noise of places at widths as shares of the logits' power."""
+        return {key: score.noise / self.power for key, score in self.scores.items()}
 
 
 def layer_scores(
     reference: FloatGraph,
     images: Tensor,
-    models: Mapping[int, QuantizedModel],
+    networks: Mapping[int, QuantizedNetwork],
     places: Sequence[Place],
-    *,
-    seed: int = 0,
     on_progress: Callable[[int], None] = lambda images: None,
 ) -> LayerScores:
     """Return the scores of places at widths.
@@ -56,14 +62,21 @@ def layer_scores(
         the float network, in the form that was quantized
     images
         preprocessed, float32 [count, channels, height, width]
-    models
-        by bits, the network with all weights quantized to so many by the method: the errors are
-        those that it makes, biases that it fitted included
+    networks
+        by bits, with all weights quantized to so many by the method: the errors are those that it
+        makes, biases that it fitted included
     """
-    keys = [(place, bits) for place in places for bits in models]
-    errors = [_error(reference, place, models[bits]) for place, bits in keys]
-    found, power = rounding_scores(reference, images, errors, seed=seed, on_progress=on_progress)
-    return LayerScores(scores=dict(zip(keys, found, strict=True)), power=power, images=len(images))
+    asked = [
+        ([_error(reference, place, network.model) for place in places], network.logits)
+        for network in networks.values()
+    ]
+    found = rounding_shares(reference, images, asked, on_progress)
+    scores = {
+        (place, bits): score
+        for bits, shares in zip(networks, found, strict=True)
+        for place, score in zip(places, shares.scores, strict=True)
+    }
+    return LayerScores(scores=scores, power=found[0].power, images=len(images))
 
 
 def _error(reference: FloatGraph, place: Place, model: QuantizedModel) -> RoundingError:

@@ -1,17 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What rounding errors inside a network do to its logits, to first order, from one pass over images.
+"""How much of the noise in a quantized network's logits each of its rounding errors is to blame for.
 
-An error δ at the result of a node moves the logits by J δ, J being the Jacobian of the float
-network. With a direction d in the space of logits, gᵀδ = dᵀ J δ costs one back-propagation for all
-errors of the network together. Two kinds of directions give the two scores:
+An error δ at the result of a node moves the logits by J δ, to first order, J being the Jacobian of
+the float network there. The errors of all nodes add up to that of the logits, e ≈ Σ J δ, and so
+does the noise: ||e||² = Σ eᵀ J δ. The share of a node, eᵀ J δ, is its noise of its own, ||J δ||²,
+and its products with all others: an error that makes up for earlier ones, as AOCQ's closed form
+chooses them, is credited with what it makes up for. (It is the node's Shapley value in the noise:
+the mean of what noise falls by, over all orders in which errors may be taken away.)
 
-- signs drawn at random, E[d dᵀ] = I: E[(gᵀδ)²] = ||J δ||², the power of the logits' noise;
-- ``p - onehot(y)`` with labels y drawn from the network's own predictions p: E[(gᵀδ)²] = δᵀ F δ with
-  the true Fisher information F of the node's result, half of which is the divergence
-  KL(p || p') of the predictions, in nats, to second order.
+With the Fisher information of the predictions p in the space of logits, F = diag(p) - p pᵀ, half of
+(F e)ᵀ J δ is the node's share of the divergence KL(p || p'), in nats, to second order. F is exact:
+no labels have to be drawn.
 
-δ is the actual rounding error of all codes together, so that the Fisher information counts with its
-off-diagonal elements: errors that a method lets cancel each other (GPTQ) do so here.
+Both shares of all nodes take one pass over images: e of each image is what the integers yield less
+what the float network does, and one back-propagation of e (and one of F e) meets all errors.
 """
 
 from __future__ import annotations
@@ -24,9 +26,6 @@ from torch import Tensor
 
 from aocq.capture import FloatGraph, run
 from aocq.capture.parts import parts_of
-from aocq.methods.fisher import sampled_label_direction
-
-PROBES = 4  # directions of each kind for every image
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,81 +49,102 @@ class RoundingError:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Score:
-    """What an error does to the logits, a mean over images.
+    """An error's share of what its network's logits lack, a mean over images.
 
     Attributes
     ----------
     noise
-        power of the logits' error, summed over the logits of an image
+        of the power of the logits' error, summed over the logits of an image
     divergence
-        of the predictions, in nats for each image
+        of the divergence of the predictions, in nats
     """
 
     noise: float
     divergence: float
 
 
-def rounding_scores(
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shares:
+    """What the errors of one quantized network do, and what all of its errors do.
+
+    Attributes
+    ----------
+    scores
+        of single errors, in their order
+    noise
+        power of the logits' error
+    power
+        of the float network's logits
+    """
+
+    scores: Sequence[Score]
+    noise: float
+    power: float
+
+
+def rounding_shares(
     graph: FloatGraph,
     images: Tensor,
-    errors: Sequence[RoundingError],
-    *,
-    seed: int = 0,
+    networks: Sequence[tuple[Sequence[RoundingError], Tensor]],
     on_progress: Callable[[int], None] = lambda images: None,
-) -> tuple[list[Score], float]:
-    """Return the score of every error, in their order, and the power of the float logits.
+) -> list[Shares]:
+    """Return the shares of the errors of several quantized networks, in their order.
 
     Parameters
     ----------
+    graph
+        the float network that all of them are of
     images
         preprocessed, float32 [count, channels, height, width]
-    seed
-        of the directions
+    networks
+        of each, its errors, and its logits [count, ..., classes]
     on_progress
         called with a number of images that are done
-
-    Returns
-    -------
-    scores, power
-        ``power`` is the mean over images of Σ logit²
     """
-    totals = torch.zeros(len(errors), 2, dtype=torch.float64)
-    power, output = 0.0, graph.output.name
-    places = list(dict.fromkeys(each.node for each in errors))
-    for number, part in enumerate(parts_of(len(images))):
+    output = graph.output.name
+    places = list(dict.fromkeys(each.node for errors, _ in networks for each in errors))
+    reads = {name for errors, _ in networks for each in errors for name in each.reads}
+    totals = [torch.zeros(len(errors), 2, dtype=torch.float64) for errors, _ in networks]
+    noise, power = [0.0] * len(networks), 0.0
+    for part in parts_of(len(images)):
         leaf = images[part].clone().requires_grad_()
-        fetches = {output, *places, *(name for each in errors for name in each.reads)}
         with torch.enable_grad():
-            values = run(graph, {graph.input.name: leaf}, fetches)
-        logits = values[output].detach()
-        power += float(logits.double().square().sum())
+            values = run(graph, {graph.input.name: leaf}, {output, *places, *reads})
         known = {name: value.detach() for name, value in values.items()}
-        with torch.inference_mode():
-            found = [each.error(known) for each in errors]
-        for probe in range(PROBES):
-            own_seed = (seed * len(images) + number) * PROBES + probe
-            for kind, direction in enumerate(_directions(logits, own_seed)):
+        logits = known[output].double()
+        power += float(logits.square().sum())
+        for number, (errors, found) in enumerate(networks):
+            error = found[part].double() - logits
+            noise[number] += float(error.square().sum())
+            with torch.no_grad():
+                own = [each.error(known) for each in errors]
+            for kind, direction in enumerate((error, _fisher(logits, error) / 2)):
                 gradients = torch.autograd.grad(
                     values[output],
                     [values[name] for name in places],
-                    grad_outputs=direction,
+                    grad_outputs=direction.to(values[output]),
                     retain_graph=True,
                 )
                 of_place = dict(zip(places, gradients, strict=True))
-                with torch.inference_mode():
-                    for place, (each, error) in enumerate(zip(errors, found, strict=True)):
-                        moved = (of_place[each.node] * error).flatten(1).double().sum(1)
-                        totals[place, kind] += moved.square().sum()
+                totals[number][:, kind] += torch.stack(
+                    [
+                        (of_place[each.node] * moved).double().sum()
+                        for each, moved in zip(errors, own, strict=True)
+                    ]
+                )
         on_progress(part.stop - part.start)
-    totals /= len(images) * PROBES
-    scores = [
-        Score(noise=float(noise), divergence=float(fisher) / 2) for noise, fisher in totals.tolist()
+    count = len(images)
+    return [
+        Shares(
+            scores=[Score(noise=a / count, divergence=b / count) for a, b in total.tolist()],
+            noise=own_noise / count,
+            power=power / count,
+        )
+        for total, own_noise in zip(totals, noise, strict=True)
     ]
-    return scores, power / len(images)
 
 
-def _directions(logits: Tensor, seed: int) -> tuple[Tensor, Tensor]:
-    """Return random signs, and the gradient of the cross-entropy to sampled labels."""
-    generator = torch.Generator().manual_seed(seed)
-    signs = torch.randint(0, 2, logits.shape, generator=generator).to(logits) * 2 - 1
-    return signs, sampled_label_direction(logits, seed)
+def _fisher(logits: Tensor, error: Tensor) -> Tensor:
+    """Return ``(diag(p) - p pᵀ) error`` of predictions p, along the last dimension."""
+    p = logits.softmax(-1)
+    return p * (error - (p * error).sum(-1, keepdim=True))

@@ -6,21 +6,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 
+import torch
+from torch import Tensor
+
 from aocq.data.image_folder import evenly
 from aocq.data.loader import load_calibration_images
 from aocq.jobs.captured import captured_network
-from aocq.methods.quantized_model import QuantizedModel
+from aocq.jobs.run_images import run_batch
+from aocq.lowering import lower
 from aocq.recipes.aocq_options import PRESETS, AocqOptions, PresetName
 from aocq.records.design_costs import DesignCosts
 from aocq.records.run import RunResult
 from aocq.search.candidates import Laboratory, emulated, quantized_at
-from aocq.search.layer_scores import LayerScores, layer_scores
+from aocq.search.layer_scores import LayerScores, QuantizedNetwork, layer_scores
 from aocq.search.places import Place, places_of, recipe_at
 from aocq.search.plan import StepCosts
 from aocq.search.run_again import RunAgain
 from aocq.search.step_costs import step_costs
+from simulator.executor import Executor
 
-SCORE_IMAGES = 32
+SCORE_IMAGES = 64
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,14 +83,12 @@ def scored(run: RunAgain, laboratory: Laboratory) -> ScoredRun:
     recipe = asked.calibration.recipe
     places = places_of(run.reference, recipe, inputs.profile)
     start, _ = emulated(laboratory, recipe, "the run's recipe")
-    models = _models(run, laboratory, places)
     files = evenly(evenly(inputs.images, asked.evaluation.limit), SCORE_IMAGES)
     skip = asked.evaluation.skip_bad_images
     images, _ = load_calibration_images(files, inputs.model.preprocessing, skip_bad=skip)
+    networks = _networks(run, laboratory, places, images)
     with laboratory.progress("score every layer at every width", len(images)) as advance:
-        scores = layer_scores(
-            run.reference, images, models, list(places), seed=recipe.seed, on_progress=advance
-        )
+        scores = layer_scores(run.reference, images, networks, list(places), advance)
     captured = captured_network(asked.model, laboratory.progress, laboratory.note)
     with laboratory.progress("estimate every step", len(places)) as advance:
         costs = step_costs(
@@ -101,14 +104,17 @@ def scored(run: RunAgain, laboratory: Laboratory) -> ScoredRun:
     return ScoredRun(run=run, start=start, places=places, scores=scores, costs=costs)
 
 
-def _models(
-    run: RunAgain, laboratory: Laboratory, places: Mapping[Place, int]
-) -> dict[int, QuantizedModel]:
-    """Return the network with all weights at each width of the chip."""
-    recipe = laboratory.request.calibration.recipe
-    widths = next(iter(places)).widths
+def _networks(
+    run: RunAgain, laboratory: Laboratory, places: Mapping[Place, int], images: Tensor
+) -> dict[int, QuantizedNetwork]:
+    """Return the network with all weights at each width of the chip, and what its integers say."""
+    recipe, emulation = laboratory.request.calibration.recipe, laboratory.request.emulation
     found = {}
-    for bits in widths:
+    for bits in next(iter(places)).widths:
         uniform = recipe_at(recipe, run.reference, dict.fromkeys(places, bits))
-        found[bits] = quantized_at(laboratory, run.reference, uniform)
+        model = quantized_at(laboratory, run.reference, uniform)
+        graph = lower(model, laboratory.inputs.profile)
+        executor = Executor(graph, gemm=emulation.gemm, threads=emulation.threads)
+        logits = torch.from_numpy(run_batch(executor, images).logits())
+        found[bits] = QuantizedNetwork(model=model, logits=logits)
     return found

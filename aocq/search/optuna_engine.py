@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Search by Optuna: tree-structured Parzen estimators under constraints, in a journal of trials.
+
+A trial is a width for every place. Designs whose estimated costs are above the budget are told to
+the sampler as such and are not emulated. Every trial's sampler has a seed of its own, so that a
+search that was interrupted goes on as it would have.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from aocq.search.budget import Budget
+from aocq.search.greedy_search import Emulated, Proposal
+from aocq.search.noise_model import Scores, decibel_of, fitted
+from aocq.search.places import Place, Widths
+from aocq.search.plan import StepCosts, plan, spread
+from simulator.errors import EnvironmentProblem
+
+REASON = "optuna"
+# Designs above the budget in a row, after which there is little hope for one within.
+MOST_ABOVE_BUDGET = 500
+_EXCESS = "excess"  # a trial's attribute: by how much its costs are above the budget, as shares
+
+
+def check_optuna() -> None:
+    """Check that Optuna is installed.
+
+    Raises
+    ------
+    EnvironmentProblem
+        If it is not.
+    """
+    try:
+        import optuna  # noqa: F401
+    except ImportError as error:
+        raise EnvironmentProblem(
+            "--engine optuna: the package optuna is not installed; pip install 'aocq[search]', or "
+            "choose --engine greedy"
+        ) from error
+
+
+def optuna_proposals(
+    scores: Scores,
+    costs: StepCosts,
+    budget: Budget,
+    known: Callable[[], list[Emulated]],
+    *,
+    evaluations: int,
+    along: int,
+    journal: Path,
+    name: str,
+    seed: int,
+) -> Iterator[Proposal]:
+    """Yield designs to emulate; see :func:`aocq.search.greedy_search.proposals`.
+
+    Parameters
+    ----------
+    along
+        how many of the first designs lie along the greedy plan
+    journal
+        file of trials, which a later call goes on with
+    name
+        of the study in it: a digest of all that the trials depend on
+    """
+    import optuna
+    from optuna.storages import JournalStorage
+    from optuna.storages.journal import JournalFileBackend
+    from optuna.trial import TrialState
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    places = list(costs.start)
+    noise = fitted(scores, [])
+    journal.parent.mkdir(parents=True, exist_ok=True)
+    study = optuna.create_study(
+        study_name=name,
+        storage=JournalStorage(JournalFileBackend(str(journal))),
+        load_if_exists=True,
+    )
+    if not study.trials:
+        for widths in spread(plan(noise, costs, budget), along):
+            study.enqueue_trial({place.op: bits for place, bits in widths.items()})
+    number, yielded, above = 0, 0, 0
+    while yielded < evaluations and above < MOST_ABOVE_BUDGET:
+        before = {trial.number: trial for trial in study.trials}.get(number)
+        number += 1
+        if before is not None and before.state in {TrialState.COMPLETE, TrialState.PRUNED}:
+            widths = _widths(places, before.params)
+            if before.state is TrialState.COMPLETE:
+                yielded, above = yielded + 1, 0
+                yield Proposal(widths=widths, reason=REASON, noise=noise.noise(widths))
+            continue
+        study.sampler = optuna.samplers.TPESampler(
+            seed=(seed + number) % (1 << 32),
+            multivariate=True,
+            constraints_func=lambda trial: trial.user_attrs[_EXCESS],
+            warn_independent_sampling=False,
+        )
+        if before is not None and before.state is TrialState.RUNNING:  # of an interrupted search
+            trial = optuna.trial.Trial(study, before._trial_id)
+        else:
+            trial = study.ask()
+        widths = {
+            place: trial.suggest_categorical(place.op, list(place.widths)) for place in places
+        }
+        estimated = costs.of(widths)
+        excess = [estimated.of(axis) / most - 1 for axis, most in budget.items()]
+        trial.set_user_attr(_EXCESS, excess)
+        if max(excess) > 0:
+            above += 1
+            study.tell(trial, state=TrialState.PRUNED)
+            continue
+        yielded, above = yielded + 1, 0
+        yield Proposal(widths=widths, reason=REASON, noise=noise.noise(widths))
+        found = next(each for each in known() if each.widths == widths)
+        study.tell(trial, -decibel_of(max(found.noise, 1e-12)))
+
+
+def _widths(places: list[Place], params: dict[str, int]) -> Widths:
+    return {place: params[place.op] for place in places}
