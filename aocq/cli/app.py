@@ -53,6 +53,7 @@ COMMANDS = CommandsOf(
     (
         *("verify", "demo", "quantize", "lower", "simulate", "cost", "inspect", "prove", "report"),
         *("sweep", "table2", "ablate", "targets", "accumulators", "compare", "front", "figures"),
+        *("sensitivity", "search"),
         *("explain", "models", "doctor"),
     ),
 )

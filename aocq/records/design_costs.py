@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What a design costs on a chip, ESTIMATED, as budgets and searches name it; differences of these."""
+"""What a design costs on a chip, ESTIMATED, by the axes that budgets have; and differences."""
 
 from __future__ import annotations
 

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which bits where: what a step of one layer's width gains and costs, and recipes found by steps."""
+"""Which bits where: what another width of one layer gains and costs; recipes found by that."""

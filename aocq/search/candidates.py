@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Candidates: recipes that are quantized and emulated in integers, each in a run folder of its own."""
+"""Candidates: recipes that are quantized and emulated in integers, a run folder each."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from aocq.capture import FloatGraph
 from aocq.data.image_folder import LabelledImage
 from aocq.jobs.calibration import calibrated_once
 from aocq.jobs.inputs import Inputs, check_method
 from aocq.jobs.keys import request_key
 from aocq.jobs.request import VerifyRequest
 from aocq.jobs.verify import verify
-from aocq.capture import FloatGraph
 from aocq.methods.quantized_model import QuantizedModel
 from aocq.progress import Note, Progress
 from aocq.recipes.recipe import Recipe
@@ -113,5 +113,3 @@ def quantized_at(laboratory: Laboratory, graph: FloatGraph, recipe: Recipe) -> Q
     request = replace(asked, calibration=calibration)
     inputs, progress, note = laboratory.inputs, laboratory.progress, laboratory.note
     return calibrated_once(request, inputs, graph, progress, note).model
-
-

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from aocq.records.design_costs import DesignCosts
 from aocq.search.budget import Budget, exceeded, in_words
-from aocq.search.noise_model import Measured, NoiseModel, Scores, fitted
+from aocq.search.noise_model import Measured, Scores, fitted
 from aocq.search.places import Widths
 from aocq.search.plan import StepCosts, lowest, neighbours, plan, spread
 from simulator.errors import InputError
@@ -74,14 +74,14 @@ def proposals(
             f"{in_words(least, budget)}; raise the budget, or choose another profile"
         )
     left = evaluations
-    noise = _model(scores, known())
+    noise = fitted(scores, measured(known()))
     for widths in spread(plan(noise, costs, budget), min(along, left)):
         if widths not in _widths(known()):
             left -= 1
             yield Proposal(widths=widths, reason=PLANNED, noise=noise.noise(widths))
     while left:
         found = known()
-        noise, allowed = _model(scores, found), _tightened(costs, budget, found)
+        noise, allowed = fitted(scores, measured(found)), _tightened(costs, budget, found)
         steps = plan(noise, costs, allowed)
         best = steps[-1].widths if steps else lowest(costs.start)
         reason = CORRECTED
@@ -94,8 +94,9 @@ def proposals(
         yield Proposal(widths=best, reason=reason, noise=noise.noise(best))
 
 
-def _model(scores: Scores, known: list[Emulated]) -> NoiseModel:
-    return fitted(scores, [Measured(widths=each.widths, noise=each.noise) for each in known])
+def measured(known: list[Emulated]) -> list[Measured]:
+    """Return what emulated designs tell a model of noise; of those without noise nothing."""
+    return [Measured(widths=each.widths, noise=each.noise) for each in known if each.noise > 0]
 
 
 def _widths(known: list[Emulated]) -> list[Widths]:
@@ -105,9 +106,7 @@ def _widths(known: list[Emulated]) -> list[Widths]:
 def _tightened(costs: StepCosts, budget: Budget, known: list[Emulated]) -> Budget:
     """Return a budget less the most that runs cost above their estimates."""
     excess = {
-        axis: max((each.costs.of(axis) - costs.of(each.widths).of(axis) for each in known))
+        axis: max(each.costs.of(axis) - costs.of(each.widths).of(axis) for each in known)
         for axis in budget
     }
     return {axis: most - max(excess[axis], 0.0) for axis, most in budget.items()}
-
-

@@ -6,11 +6,11 @@ The share of noise in the logits' power is taken to be a sum,
     noise = rest + Σ factor(place) score(place, bits),
 
 where the scores are those of :mod:`aocq.search.layer_scores` and the rest is what does not depend
-on the places: activations, whose widths are the chip's. Scores are of first order and of places
-alone; factors are 1 until measured designs say otherwise. They are the most probable ones (ridge
-regression): with normal priors about 1 for every factor, and errors of measurement in proportion to
-the noise. So one measured design moves the factors of what it has most noise from, and a design
-that differs from it at one place tells that place's factor.
+on the places. Scores are of first order, and of networks with one width everywhere; factors are 1
+until measured designs say otherwise, and the rest what the first one has beside its scores. Then
+both are the most probable ones (ridge regression): with normal priors about these, and errors of
+measurement in proportion to the noise. So one measured design moves the factors of what it has most
+noise from, and a design that differs from it at one place tells that place's factor.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 from aocq.search.places import Place, Widths
 
 FACTOR_SPREAD = 0.7  # standard deviation of a place's factor about 1, before anything is measured
-REST_SPREAD = 0.5  # of the rest, as a share of the least noise that was measured
+REST_SPREAD = 0.2  # of the rest, as a share of the noise of the first design
 MEASUREMENT_SPREAD = 0.02  # of a measured noise, as a share of it
 LEAST_FACTOR = 0.05  # no rounding makes a network better
 
@@ -62,10 +62,12 @@ def fitted(scores: Scores, measured: Sequence[Measured]) -> NoiseModel:
     places = list(dict.fromkeys(place for place, _ in scores))
     factors, rest = np.ones(len(places)), 0.0
     if measured:
-        least = min(each.noise for each in measured)
-        rows = [[1 / (REST_SPREAD * least), *[0.0] * len(places)]]
+        first = measured[0]
+        scored = sum(scores[place, first.widths[place]] for place in places)
+        usual, spread = max(first.noise - scored, 0.0), REST_SPREAD * first.noise
+        rows = [[1 / spread, *[0.0] * len(places)]]
         rows += [[0.0, *row] for row in np.eye(len(places)) / FACTOR_SPREAD]
-        wanted = [1.0, *[1 / FACTOR_SPREAD] * len(places)]
+        wanted = [usual / spread, *[1 / FACTOR_SPREAD] * len(places)]
         for each in measured:
             spread = MEASUREMENT_SPREAD * each.noise
             of_places = [scores[place, each.widths[place]] for place in places]

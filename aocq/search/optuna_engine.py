@@ -8,14 +8,17 @@ search that was interrupted goes on as it would have.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from aocq.search.budget import Budget
-from aocq.search.greedy_search import Emulated, Proposal
+from aocq.search.greedy_search import Emulated, Proposal, measured
 from aocq.search.noise_model import Scores, decibel_of, fitted
 from aocq.search.places import Place, Widths
 from aocq.search.plan import StepCosts, plan, spread
+from aocq.search.scored_run import ScoredRun
 from simulator.errors import EnvironmentProblem
 
 REASON = "optuna"
@@ -71,7 +74,7 @@ def optuna_proposals(
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     places = list(costs.start)
-    noise = fitted(scores, [])
+    noise = fitted(scores, measured(known()))
     journal.parent.mkdir(parents=True, exist_ok=True)
     study = optuna.create_study(
         study_name=name,
@@ -115,6 +118,17 @@ def optuna_proposals(
         yield Proposal(widths=widths, reason=REASON, noise=noise.noise(widths))
         found = next(each for each in known() if each.widths == widths)
         study.tell(trial, -decibel_of(max(found.noise, 1e-12)))
+
+
+def study_name(scored: ScoredRun, budget: Budget, along: int, seed: int) -> str:
+    """Return a digest of all that trials depend on: scores, costs, budget, and where they begin."""
+    plain = [
+        sorted((place.op, bits, share) for (place, bits), share in scored.scores.shares().items()),
+        scored.costs.costs.plain(),
+        sorted(budget.items()),
+        [along, seed],
+    ]
+    return hashlib.sha256(json.dumps(plain).encode()).hexdigest()[:16]
 
 
 def _widths(places: list[Place], params: dict[str, int]) -> Widths:

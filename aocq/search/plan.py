@@ -85,7 +85,7 @@ def plan(
     most = np.array([budget[axis] for axis in axes])
     added = {key: np.array([cost.of(axis) for axis in axes]) for key, cost in costs.added.items()}
     nothing = np.zeros(len(axes))
-    widths = lowest(costs.start) | kept
+    widths = {**lowest(costs.start), **kept}
     total = np.array([costs.of(widths).of(axis) for axis in axes])
     steps: list[Step] = []
     if (total > most).any():

@@ -80,7 +80,9 @@ def search(
     for number, proposal in enumerate(engine(lambda: known), 1):
         candidate = recipe_at(recipe, graph, proposal.widths)
         predicted = decibel_of(proposal.noise)
-        name = f"candidate {number}/{asked.evaluations}, {proposal.reason}: about {predicted:.2f} dB"
+        name = (
+            f"candidate {number}/{asked.evaluations}, {proposal.reason}: about {predicted:.2f} dB"
+        )
         result, folder = emulated(searching, candidate, name)
         run = str(folder.relative_to(searching.request.out))
         row = _row(number, proposal.reason, predicted, result, candidate, run, asked.budget)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How much of the noise in a quantized network's logits each of its rounding errors is to blame for.
+"""Shares of single rounding errors in the noise of a quantized network's logits.
 
 An error δ at the result of a node moves the logits by J δ, to first order, J being the Jacobian of
 the float network there. The errors of all nodes add up to that of the logits, e ≈ Σ J δ, and so

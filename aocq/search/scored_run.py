@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A run with the scores and costs of all steps from it: what `sensitivity` and `search` begin with."""
+"""A run with the scores and the costs of all steps from it."""
 
 from __future__ import annotations
 

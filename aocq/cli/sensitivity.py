@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: Apache-2.0
+"""``aocq sensitivity``: what other widths at single layers gain and cost."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from aocq.cli import options, requests
+from aocq.cli.budgets import Budget, parsed_budget
+from aocq.cli.console import print_columns
+from aocq.cli.groups import grouped
+from aocq.cli.interruption import resuming
+from aocq.cli.run_sources import RunFolder, SourceOptions
+from aocq.recipes.aocq_options import PresetName
+
+if TYPE_CHECKING:
+    from aocq.records.search import Sensitivity
+
+NAME, RECIPE = "sensitivity", "recipe.toml"
+SHOWN = 20  # steps on the terminal
+LIMIT = 64
+
+
+@resuming
+@grouped
+def command(
+    *,
+    run: RunFolder,
+    confirm: Annotated[
+        int,
+        typer.Option(
+            "--confirm", min=0, max=10_000, help="emulate this many steps, best scores first"
+        ),
+    ] = 8,
+    budget: Budget = None,
+    limit: Annotated[
+        int,
+        typer.Option("--limit", min=2, max=options.MOST_IMAGES, help="judge on this many images"),
+    ] = LIMIT,
+    preset: Annotated[
+        PresetName | None,
+        typer.Option(
+            "--preset", help="of the steps' calibrations, e.g. fast (default: the run's options)"
+        ),
+    ] = None,
+    sources: SourceOptions,
+    emulation: requests.EmulationOptions,
+    out: options.Out = Path("runs/sensitivity"),
+    as_json: options.Json = False,
+) -> None:
+    """Rank what one step of a layer's width, up or down, does to a run's accuracy and costs.
+
+    One pass over images scores every layer at every width that the chip has, by the share that its
+    rounding errors have in the noise of the logits and in the divergence of the predictions (Fisher
+    information). The first --confirm steps are quantized and emulated in integers, a run folder
+    each in --out/runs; an interrupted command goes on with the next one. Writes sensitivity.md,
+    .csv, .json, .png and .svg, and recipe.toml: the recipe that the scores propose for --budget.
+
+    Example: aocq sensitivity runs/deit_w4a8 --confirm 8 --preset fast --out runs/sensitivity
+
+    Next: aocq search RUN --budget weight_bytes=3e6
+    """
+    from aocq import progress
+    from aocq.records.publishing import claimed
+    from aocq.records.run_folder import refuse_run_folder
+
+    with claimed(out, progress.note):
+        refuse_run_folder(out)
+        from aocq.cli.searching import opened
+        from aocq.search.proposed import proposed_recipe
+        from aocq.search.scored_run import scored
+        from aocq.search.sensitivity import sensitivity
+
+        again, laboratory = opened(run, sources.folders(), emulation, out, limit, preset)
+        found = scored(again, laboratory)
+        recipe, allowed = proposed_recipe(found, parsed_budget(budget))
+
+        def publish_rows(rows: Sensitivity) -> None:
+            publish_sensitivity(rows, recipe, out)
+
+        told = sensitivity(found, laboratory, confirm, publish_rows)
+    from reports.sensitivity_table import HEADS, cells, correlation_in_words, json_text
+
+    if as_json:
+        print(json_text(told), end="")
+    else:
+        print_columns(HEADS, cells(told, SHOWN))
+        print(correlation_in_words(told))
+    within = ", ".join(f"{axis} ≤ {most:.6g}" for axis, most in allowed.items())
+    print(f"table: {out / NAME}.md; recipe for {within}: {out / RECIPE}", file=sys.stderr)
+
+
+def publish_sensitivity(found: Sensitivity, recipe: str, out: Path) -> None:
+    """Let table, figure and recipe take the place of the earlier ones in ``out``."""
+    from aocq.records.publishing import publish, staging
+    from reports.search_figures import sensitivity_figure
+    from reports.sensitivity_table import csv_text, json_text, markdown
+    from simulator.files import write_text
+
+    complete = staging(out)
+    write_text(complete / f"{NAME}.md", markdown(found))
+    write_text(complete / f"{NAME}.csv", csv_text(found))
+    write_text(complete / f"{NAME}.json", json_text(found))
+    write_text(complete / RECIPE, recipe)
+    sensitivity_figure(found).write(complete, NAME)
+    publish(out, NAME, found.network)

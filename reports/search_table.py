@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The candidates of a search as a table: Markdown, CSV, JSON, and for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import Any
+
+from aocq.records.search import CandidateRow, Quality, SearchResult
+from reports.design_costs import COST_HEADS, cost_cells
+from reports.flat_csv import flat_csv
+from reports.format import MISSING, NO_NOISE, decibel, percent, signed
+from simulator import strict_json
+
+HEADS = (
+    *("no.", "bits of weights", "expected", "SQNR", "agreement", "drop", *COST_HEADS),
+    *("within budget", "front"),
+)
+CONFIRMED_HEADS = ("no.", "bits of weights", "images", "SQNR", "agreement", "drop", *COST_HEADS)
+_LEGEND = (
+    "Candidates in the order of emulation; 0 is the run's own recipe. Expected: SQNR by the "
+    "scores and what was measured before. SQNR of the logits and agreement with the float network, "
+    "drop of the main score in points: of the integer network. Weight bytes, latency and energy of "
+    "one "
+    "image and peak SRAM are ESTIMATED. Front: no candidate within the budget has less noise for no "
+    "more of any cost that the budget names."
+)
+
+
+def markdown(found: SearchResult) -> str:
+    """Return all candidates as Markdown, those that were confirmed in a table of their own."""
+    budget = ", ".join(f"{axis} ≤ {most:g}" for axis, most in found.budget.items())
+    parts = [
+        f"# Recipes of {found.network} on {found.profile} within {budget}",
+        f"Engine {found.engine}; {found.rows[0].found.images} images in the search.",
+    ]
+    confirmed = confirmed_cells(found)
+    if confirmed:
+        images = next(row.confirmed.images for row in found.rows if row.confirmed is not None)
+        parts += [
+            "## Confirmed",
+            f"On {images} images that the search did not use, with the run's own options:",
+            _table(CONFIRMED_HEADS, confirmed),
+        ]
+    parts += ["## Candidates", _table(HEADS, candidate_cells(found)), _LEGEND]
+    return "\n\n".join(parts) + "\n"
+
+
+def candidate_cells(found: SearchResult) -> list[list[str]]:
+    """Return the candidates as cells under :data:`HEADS`."""
+    return [
+        [
+            *(str(row.number), row.layers, decibel(row.predicted_db)),
+            *quality_cells(row.found),
+            *cost_cells(row.costs),
+            *("yes" if row.within_budget else "no", "front" if row.on_front else ""),
+        ]
+        for row in found.rows
+    ]
+
+
+def confirmed_cells(found: SearchResult) -> list[list[str]]:
+    """Return what was confirmed as cells under :data:`CONFIRMED_HEADS`."""
+    return [
+        [
+            *(str(row.number), row.layers, str(row.confirmed.images)),
+            *quality_cells(row.confirmed),
+            *cost_cells(row.confirmed_costs),
+        ]
+        for row in found.rows
+        if row.confirmed is not None and row.confirmed_costs is not None
+    ]
+
+
+def quality_cells(quality: Quality | None) -> list[str]:
+    """Return SQNR, agreement and drop as cells."""
+    if quality is None:
+        return [MISSING] * 3
+    return [decibel(quality.sqnr_db, NO_NOISE), percent(quality.agreement), signed(quality.drop)]
+
+
+def json_text(found: SearchResult) -> str:
+    """Return a search as JSON."""
+    return strict_json.dumps(plain(found), indent=1, ensure_ascii=False) + "\n"
+
+
+def csv_text(found: SearchResult) -> str:
+    """Return the candidates as CSV with full precision; an empty cell means None."""
+    return flat_csv([asdict(row) for row in found.rows])
+
+
+def plain(found: SearchResult) -> dict[str, Any]:
+    """Return a search as plain values."""
+    return {**asdict(found), "budget": dict(found.budget), "rows": [asdict(r) for r in found.rows]}
+
+
+def front_of(found: SearchResult) -> list[CandidateRow]:
+    """Return the candidates on the front, cheapest in weight bytes first."""
+    front = [row for row in found.rows if row.on_front]
+    return sorted(front, key=lambda row: row.costs.weight_bytes)
+
+
+def _table(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    rows = [list(heads), ["---:", "---", *["---:"] * (len(heads) - 2)], *lines]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
