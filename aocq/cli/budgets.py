@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The option ``--budget``."""
+"""Options that bound a search: ``--budget`` and ``--widths``."""
 
 from __future__ import annotations
 
@@ -34,5 +34,30 @@ Budget = Annotated[
         metavar="AXIS=NUMBER,...",
         help="the most that a recipe may cost: latency_ms, weight_bytes, energy_mj, "
         "peak_sram_bytes, cycles, with commas (default: a tenth more weight bytes than the run)",
+    ),
+]
+
+
+def known_widths(text: str | None) -> str | None:
+    """Return the text of widths, checked; a usage error where it is none."""
+    parsed_widths(text)
+    return text
+
+
+def parsed_widths(text: str | None) -> list[int]:
+    """Return ``3,4,8`` as widths, none where the option is left out; a usage error otherwise."""
+    parts = [] if text is None else [part.strip() for part in text.split(",")]
+    for part in parts:
+        if part not in {*"2345678"}:
+            raise typer.BadParameter(f"{part!r} is no width of weights, 2 to 8 bits, e.g. 3,4,8")
+    return sorted(map(int, parts))
+
+
+Widths = Annotated[
+    str | None,
+    typer.Option(
+        "--widths",
+        callback=known_widths,
+        help="widths of weights to choose from, with commas (default: all that the chip has)",
     ),
 ]

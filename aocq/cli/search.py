@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from aocq.cli import options, requests
-from aocq.cli.budgets import Budget, parsed_budget
+from aocq.cli.budgets import Budget, Widths, parsed_budget, parsed_widths
 from aocq.cli.console import print_columns
 from aocq.cli.groups import grouped
 from aocq.cli.interruption import resuming
@@ -97,6 +97,7 @@ def command(
     seed: Annotated[
         int, typer.Option("--seed", min=0, max=2**31, help="of --engine optuna's sampler")
     ] = 0,
+    widths: Widths = None,
     sources: SourceOptions,
     emulation: requests.EmulationOptions,
     out: options.Out = Path("runs/search"),
@@ -133,7 +134,7 @@ def command(
         again, searching = opened(run, sources.folders(), emulation, out, limit, preset)
         # Before long work: there may be none.
         images = images_to_confirm(searching, confirm_data, confirm_limit, wanted=confirm > 0)
-        found = scored(again, searching)
+        found = scored(again, searching, parsed_widths(widths))
         allowed = parsed_budget(budget) or usual_budget(found)
         asked = SearchPlan(engine=engine, budget=allowed, evaluations=evaluations, confirm=confirm)
         _, confirming = opened(run, sources.folders(), emulation, out, limit, None)

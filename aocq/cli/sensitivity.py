@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from aocq.cli import options, requests
-from aocq.cli.budgets import Budget, parsed_budget
+from aocq.cli.budgets import Budget, Widths, parsed_budget, parsed_widths
 from aocq.cli.console import print_columns
 from aocq.cli.groups import grouped
 from aocq.cli.interruption import resuming
@@ -47,6 +47,7 @@ def command(
             "--preset", help="of the steps' calibrations, e.g. fast (default: the run's options)"
         ),
     ] = None,
+    widths: Widths = None,
     sources: SourceOptions,
     emulation: requests.EmulationOptions,
     out: options.Out = Path("runs/sensitivity"),
@@ -76,7 +77,7 @@ def command(
         from aocq.search.sensitivity import sensitivity
 
         again, laboratory = opened(run, sources.folders(), emulation, out, limit, preset)
-        found = scored(again, laboratory)
+        found = scored(again, laboratory, parsed_widths(widths))
         recipe, allowed = proposed_recipe(found, parsed_budget(budget))
 
         def publish_rows(rows: Sensitivity) -> None:

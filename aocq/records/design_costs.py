@@ -57,6 +57,16 @@ class DesignCosts:
             else energies[0] + sign * energies[1],
         )
 
+    def times(self, factor: float) -> DesignCosts:
+        """Return the multiple of a difference."""
+        return DesignCosts(
+            weight_bytes=factor * self.weight_bytes,
+            cycles=factor * self.cycles,
+            latency_ms=factor * self.latency_ms,
+            peak_sram_bytes=factor * self.peak_sram_bytes,
+            energy_mj=None if self.energy_mj is None else factor * self.energy_mj,
+        )
+
     def plain(self) -> dict[str, float | None]:
         """Return the costs as JSON and CSV have them."""
         return asdict(self)

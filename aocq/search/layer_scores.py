@@ -54,7 +54,10 @@ def layer_scores(
     places: Sequence[Place],
     on_progress: Callable[[int], None] = lambda images: None,
 ) -> LayerScores:
-    """Return the scores of places at widths.
+    """Return the scores of places at all of their widths.
+
+    Those at widths that no network has are of the next one, a quarter for each bit more: steps are
+    half as large then, and the power of rounding errors goes by their square.
 
     Parameters
     ----------
@@ -71,12 +74,23 @@ def layer_scores(
         for network in networks.values()
     ]
     found = rounding_shares(reference, images, asked, on_progress)
-    scores = {
+    known = {
         (place, bits): score
         for bits, shares in zip(networks, found, strict=True)
         for place, score in zip(places, shares.scores, strict=True)
     }
+    scores = {}
+    for place in places:
+        for bits in place.widths:
+            near = min(networks, key=lambda other: (abs(other - bits), other))
+            scores[place, bits] = _at(known[place, near], near, bits)
     return LayerScores(scores=scores, power=found[0].power, images=len(images))
+
+
+def _at(score: Score, near: int, bits: int) -> Score:
+    """Return a score at another width than it was found at."""
+    factor = 4.0 ** (near - bits)
+    return Score(noise=factor * score.noise, divergence=factor * score.divergence)
 
 
 def _error(reference: FloatGraph, place: Place, model: QuantizedModel) -> RoundingError:

@@ -5,13 +5,14 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from aocq.capture.float_graph import FloatGraph, FloatOp
 from aocq.methods.tensor_widths import weight_widths
 from aocq.recipes.layer_rules import LayerRule, LayerRules, meets
 from aocq.recipes.recipe import Recipe
+from simulator.errors import InputError
 from simulator.profile import NpuProfile
 
 
@@ -35,11 +36,38 @@ class Place:
 Widths = Mapping[Place, int]
 
 
-def places_of(graph: FloatGraph, recipe: Recipe, profile: NpuProfile) -> dict[Place, int]:
-    """Return the places of a network on a chip, in order, and what a recipe has there."""
-    widths = tuple(sorted(profile.weight.bits))
+def places_of(
+    graph: FloatGraph, recipe: Recipe, profile: NpuProfile, among: Collection[int] = ()
+) -> dict[Place, int]:
+    """Return the places of a network on a chip, in order, and what a recipe has there.
+
+    Parameters
+    ----------
+    among
+        the widths of the chip that count, beside those of the recipe; none: all
+
+    Raises
+    ------
+    InputError
+        If a width is none of the chip's, or there is only one to choose from.
+    """
+    lacking = sorted(set(among) - set(profile.weight.bits))
+    if lacking:
+        raise InputError(
+            f"profile {profile.name}: weight.bits = {profile.weight.bits} has no "
+            f"{', '.join(map(str, lacking))}; choose widths among these, or another profile"
+        )
+    chosen = set(among or profile.weight.bits)
     found = weight_bits(graph, recipe)
-    return {Place(op=op, widths=widths): bits for op, bits in found.items()}
+    places = {
+        Place(op=op, widths=tuple(sorted({*chosen, bits}))): bits for op, bits in found.items()
+    }
+    if all(len(place.widths) == 1 for place in places):
+        raise InputError(
+            f"profile {profile.name}: weight.bits = {profile.weight.bits}: there is no other width "
+            "to choose; name a profile that has some with --profile (see: aocq profiles list)"
+        )
+    return places
 
 
 def weight_bits(graph: FloatGraph, recipe: Recipe) -> dict[str, int]:

@@ -3,7 +3,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields, replace
 
 import torch
@@ -52,7 +53,8 @@ class ScoredRun:
 def with_preset(run: RunAgain, preset: PresetName | None) -> RunAgain:
     """Return a run with what a preset sets otherwise than the defaults do; None: with its own.
 
-    The rest of the run's options stay, so that its network keeps its form.
+    The rest of the run's options stay, so that its network keeps its form; and its calibration
+    images do: a layer with few tokens, as the classifier, is as good as these are many.
     """
     if preset is None:
         return run
@@ -63,25 +65,29 @@ def with_preset(run: RunAgain, preset: PresetName | None) -> RunAgain:
         if getattr(found.options, field.name) != getattr(usual, field.name)
     }
     recipe = replace(asked.recipe, aocq=replace(asked.recipe.aocq, **set_by))
-    images = min(found.images, len(run.inputs.calibration))
-    calibration = replace(asked, recipe=recipe, images=images)
+    calibration = replace(asked, recipe=recipe)
     return replace(run, request=replace(run.request, calibration=calibration))
 
 
-def scored(run: RunAgain, laboratory: Laboratory) -> ScoredRun:
-    """Quantize a run's network at every width of its chip, and score and cost all steps.
+def scored(run: RunAgain, laboratory: Laboratory, among: Collection[int] = ()) -> ScoredRun:
+    """Quantize a run's network at widths of its chip, and score and cost all steps.
 
     Scores are taken on the images that candidates are judged on: on those that weights were fitted
     to, the rounding of a layer with few tokens shows no error.
 
+    Parameters
+    ----------
+    among
+        widths that count, see :func:`aocq.search.places.places_of`
+
     Raises
     ------
     InputError
-        If the chip has a single width of weights: there is nothing to choose.
+        If there are no other widths to choose from.
     """
     asked, inputs = laboratory.request, laboratory.inputs
     recipe = asked.calibration.recipe
-    places = places_of(run.reference, recipe, inputs.profile)
+    places = places_of(run.reference, recipe, inputs.profile, among)
     start, _ = emulated(laboratory, recipe, "the run's recipe")
     files = evenly(evenly(inputs.images, asked.evaluation.limit), SCORE_IMAGES)
     skip = asked.evaluation.skip_bad_images
@@ -107,10 +113,13 @@ def scored(run: RunAgain, laboratory: Laboratory) -> ScoredRun:
 def _networks(
     run: RunAgain, laboratory: Laboratory, places: Mapping[Place, int], images: Tensor
 ) -> dict[int, QuantizedNetwork]:
-    """Return the network with all weights at each width of the chip, and what its integers say."""
+    """Return the network with all weights at some widths, and what its integers say.
+
+    They are the width that most layers have, the next lower and the next higher one.
+    """
     recipe, emulation = laboratory.request.calibration.recipe, laboratory.request.emulation
     found = {}
-    for bits in next(iter(places)).widths:
+    for bits in _about(Counter(places.values()).most_common(1)[0][0], places):
         uniform = recipe_at(recipe, run.reference, dict.fromkeys(places, bits))
         model = quantized_at(laboratory, run.reference, uniform)
         graph = lower(model, laboratory.inputs.profile)
@@ -118,3 +127,10 @@ def _networks(
         logits = torch.from_numpy(run_batch(executor, images).logits())
         found[bits] = QuantizedNetwork(model=model, logits=logits)
     return found
+
+
+def _about(now: int, places: Collection[Place]) -> list[int]:
+    """Return a width and those beside it, of all that places have."""
+    widths = sorted({bits for place in places for bits in place.widths})
+    middle = widths.index(now)
+    return widths[max(middle - 1, 0) : middle + 2]

@@ -51,9 +51,7 @@ def _steps(scored: ScoredRun) -> list[tuple[Place, int, StepRow]]:
     noise = share_of(scored.start.accuracy.logit_sqnr_db.integer_float)
     found = []
     for place, now in scored.places.items():
-        for bits in place.widths:
-            if bits == now:
-                continue
+        for bits in _beside(place, now):
             after, before = scored.scores.scores[place, bits], scored.scores.scores[place, now]
             added = (after.noise - before.noise) / scored.scores.power
             row = StepRow(
@@ -68,6 +66,12 @@ def _steps(scored: ScoredRun) -> list[tuple[Place, int, StepRow]]:
             )
             found.append((place, bits, row))
     return found
+
+
+def _beside(place: Place, now: int) -> list[int]:
+    """Return the next lower and the next higher width of a place."""
+    middle = place.widths.index(now)
+    return [*place.widths[:middle][-1:], *place.widths[middle + 1 :][:1]]
 
 
 def _worth(row: StepRow) -> float:

@@ -50,6 +50,9 @@ def step_costs(
 ) -> StepCosts:
     """Return what every other width of every place adds to the costs of a design.
 
+    Of places with many widths the extremes are estimated, and what is between goes by bits: bytes
+    do, and what follows from them nearly so.
+
     Parameters
     ----------
     recipe
@@ -58,18 +61,18 @@ def step_costs(
         the float network
     costs
         of the design, as its run has them: the estimates here are of differences only
+    advance
+        called with the number of places that are done
     """
     own = estimated_costs(captured, recipe, profile, task)
     added = {}
     for place, now in widths.items():
-        for bits in place.widths:
-            if bits != now:
-                other = recipe_at(recipe, graph, dict(widths) | {place: bits})
-                added[place, bits] = estimated_costs(captured, other, profile, task).plus(own, -1)
+        ends = {bits for bits in (place.widths[0], place.widths[-1]) if bits != now}
+        for bits in ends:
+            other = recipe_at(recipe, graph, {**widths, place: bits})
+            added[place, bits] = estimated_costs(captured, other, profile, task).plus(own, -1)
+        for bits in set(place.widths) - ends - {now}:
+            end = place.widths[0] if bits < now else place.widths[-1]
+            added[place, bits] = added[place, end].times((bits - now) / (end - now))
         advance(1)
     return StepCosts(start=dict(widths), costs=costs, added=added)
-
-
-def number_of_estimates(widths: Widths) -> int:
-    """Return how many places :func:`step_costs` walks through."""
-    return len(widths)
