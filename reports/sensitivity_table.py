@@ -38,6 +38,8 @@ def markdown(found: Sensitivity) -> str:
                 correlation_in_words(found),
                 "\n".join(f"| {' | '.join(line)} |" for line in lines),
                 LEGEND,
+                "## What the noise comes from",
+                kinds_in_words(found),
             ]
         )
         + "\n"
@@ -52,6 +54,18 @@ def correlation_in_words(found: Sensitivity) -> str:
     return (
         f"{measured} of {len(found.rows)} steps were emulated; rank correlation (Spearman) of "
         f"expected and measured change of SQNR: {found.rank_correlation:+.2f}."
+    )
+
+
+def kinds_in_words(found: Sensitivity) -> str:
+    """Return the shares of kinds of numbers in the run's noise, as a sentence."""
+    if not found.kinds:
+        return "The run's logits have no noise."
+    told = ", ".join(f"{row.kind} {100 * row.share:.1f} %" for row in found.kinds)
+    left = 100 * (1 - sum(row.share for row in found.kinds))
+    return (
+        f"Shares of rounding in the noise of the logits, by what is rounded: {told}; of higher "
+        f"order, or of the chip's approximations: {left:.1f} %."
     )
 
 

@@ -84,13 +84,20 @@ def command(
             publish_sensitivity(rows, recipe, out)
 
         told = sensitivity(found, laboratory, confirm, publish_rows)
-    from reports.sensitivity_table import HEADS, cells, correlation_in_words, json_text
+    from reports.sensitivity_table import (
+        HEADS,
+        cells,
+        correlation_in_words,
+        json_text,
+        kinds_in_words,
+    )
 
     if as_json:
         print(json_text(told), end="")
     else:
         print_columns(HEADS, cells(told, SHOWN))
         print(correlation_in_words(told))
+        print(kinds_in_words(told))
     within = ", ".join(f"{axis} ≤ {most:.6g}" for axis, most in allowed.items())
     print(f"table: {out / NAME}.md; recipe for {within}: {out / RECIPE}", file=sys.stderr)
 

@@ -48,7 +48,7 @@ class StepRow:
     Attributes
     ----------
     op, kind
-        the layer, and which of its numbers: ``weights``
+        the layer, and which of its numbers: ``weights``, or the ``operand`` that it reads
     bits, other
         the width that the run has, and the other one
     noise
@@ -80,6 +80,23 @@ class StepRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class KindRow:
+    """All numbers of a kind together: ``weights``, ``operands``, ``stream``, ``probabilities``…
+
+    Attributes
+    ----------
+    share
+        of the noise in the run's logits that their rounding is to blame for
+    divergence
+        of the predictions, in nats per image
+    """
+
+    kind: str
+    share: float
+    divergence: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Sensitivity:
     """All steps of a run, those that gain most per byte first.
 
@@ -92,10 +109,13 @@ class Sensitivity:
         fewer than three were
     score_images
         on how many images the scores rest
+    kinds
+        what the noise comes from, most first; what is left of 1 is of higher order
     """
 
     network: str
     profile: str
+    kinds: Sequence[KindRow]
     start: Quality
     costs: DesignCosts
     rows: Sequence[StepRow]

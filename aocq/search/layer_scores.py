@@ -10,10 +10,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from aocq.capture import FloatGraph
+from aocq.capture import FloatGraph, FloatOp
+from aocq.capture.residual_stream import arithmetic_source
 from aocq.methods.quantized_model import QuantizedModel
 from aocq.search.places import Place
-from aocq.search.rounding_scores import RoundingError, Score, rounding_shares
+from aocq.search.rounding_scores import RoundingError, Score, Shares, rounding_shares
+from aocq.search.tensor_kinds import kinds_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,12 +28,16 @@ class QuantizedNetwork:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LayerScores:
-    """What rounding is to blame for, by place and bits.
+    """What rounding is to blame for, by place and bits, and by kind of tensor.
 
     Attributes
     ----------
     scores
         of a place at a width, in the network with that width everywhere
+    kinds
+        of all tensors of a kind together, as they are in the middle network; ``weights`` are one
+    noise
+        power of the logits' error in that network
     power
         of the float network's logits, a mean over images: noise is a share of it
     images
@@ -39,6 +45,8 @@ class LayerScores:
     """
 
     scores: Mapping[tuple[Place, int], Score]
+    kinds: Mapping[str, Score]
+    noise: float
     power: float
     images: int
 
@@ -51,7 +59,8 @@ def layer_scores(
     reference: FloatGraph,
     images: Tensor,
     networks: Mapping[int, QuantizedNetwork],
-    places: Sequence[Place],
+    middle: int,
+    places: Mapping[Place, int],
     on_progress: Callable[[int], None] = lambda images: None,
 ) -> LayerScores:
     """Return the scores of places at all of their widths.
@@ -68,23 +77,51 @@ def layer_scores(
     networks
         by bits, with all weights quantized to so many by the method: the errors are those that it
         makes, biases that it fitted included
+    middle
+        the bits of the network whose activations are scored
+    places
+        with the bits that they have in that network, where they are operands
     """
-    asked = [
-        ([_error(reference, place, network.model) for place in places], network.logits)
-        for network in networks.values()
-    ]
-    found = rounding_shares(reference, images, asked, on_progress)
-    known = {
-        (place, bits): score
-        for bits, shares in zip(networks, found, strict=True)
-        for place, score in zip(places, shares.scores, strict=True)
-    }
-    scores = {}
-    for place in places:
+    weights = [place for place in places if place.key == "w"]
+    layers = [node.name for node in reference.nodes if node.op is FloatOp.LINEAR]
+    kinds = kinds_of(reference, networks[middle].model)
+    asked = []
+    for bits, network in networks.items():
+        errors = [_weight_error(reference, name, network.model) for name in layers]
+        if bits == middle:
+            errors += [_tensor_error(network.model, name) for name in kinds]
+        asked.append((errors, network.logits))
+    found = dict(zip(networks, rounding_shares(reference, images, asked, on_progress), strict=True))
+    scores: dict[tuple[Place, int], Score] = {}
+    for place in weights:
         for bits in place.widths:
             near = min(networks, key=lambda other: (abs(other - bits), other))
-            scores[place, bits] = _at(known[place, near], near, bits)
-    return LayerScores(scores=scores, power=found[0].power, images=len(images))
+            own = found[near].scores[layers.index(place.op)]
+            scores[place, bits] = _at(own, near, bits)
+    of_tensor = dict(zip(kinds, found[middle].scores[len(layers) :], strict=True))
+    for place, now in places.items():
+        if place.key == "a":
+            source = arithmetic_source(reference, reference.node(place.op).inputs[0]).name
+            own = of_tensor.get(source, Score(noise=0.0, divergence=0.0))
+            scores |= {(place, bits): _at(own, now, bits) for bits in place.widths}
+    return LayerScores(
+        scores=scores,
+        kinds=_by_kind(found[middle], len(layers), list(kinds.values())),
+        noise=found[middle].noise,
+        power=found[middle].power,
+        images=len(images),
+    )
+
+
+def _by_kind(shares: Shares, layers: int, kinds: Sequence[str]) -> dict[str, Score]:
+    """Return the sums of scores, of weights first."""
+    found: dict[str, Score] = {}
+    for kind, score in zip(["weights"] * layers + list(kinds), shares.scores, strict=True):
+        before = found.get(kind, Score(noise=0.0, divergence=0.0))
+        found[kind] = Score(
+            noise=before.noise + score.noise, divergence=before.divergence + score.divergence
+        )
+    return found
 
 
 def _at(score: Score, near: int, bits: int) -> Score:
@@ -93,9 +130,9 @@ def _at(score: Score, near: int, bits: int) -> Score:
     return Score(noise=factor * score.noise, divergence=factor * score.divergence)
 
 
-def _error(reference: FloatGraph, place: Place, model: QuantizedModel) -> RoundingError:
+def _weight_error(reference: FloatGraph, name: str, model: QuantizedModel) -> RoundingError:
     """Return the error of a layer's result with a model's weights and bias, inputs being float."""
-    node = reference.node(place.op)
+    node = reference.node(name)
     (source,) = node.inputs
     weight, bias = node.attributes["weight"], node.attributes["bias"]
     rounded = model.weights[weight].dequantized() - reference.parameters[weight].double()
@@ -107,4 +144,14 @@ def _error(reference: FloatGraph, place: Place, model: QuantizedModel) -> Roundi
         x = values[source]
         return functional.linear(x, rounded.to(x), None if moved is None else moved.to(x))
 
-    return RoundingError(node=place.op, reads=(source,), error=error)
+    return RoundingError(node=name, reads=(source,), error=error)
+
+
+def _tensor_error(model: QuantizedModel, name: str) -> RoundingError:
+    """Return the error of a tensor in a model's codes, its values being float."""
+    node = model.graph.node(name)
+
+    def error(values: Mapping[str, Tensor]) -> Tensor:
+        return model.fake_quantize(node, values[name]) - values[name]
+
+    return RoundingError(node=name, reads=(name,), error=error)

@@ -83,7 +83,7 @@ def optuna_proposals(
     )
     if not study.trials:
         for widths in spread(plan(noise, costs, budget), along):
-            study.enqueue_trial({place.op: bits for place, bits in widths.items()})
+            study.enqueue_trial({place.name: bits for place, bits in widths.items()})
     number, yielded, above = 0, 0, 0
     while yielded < evaluations and above < MOST_ABOVE_BUDGET:
         before = {trial.number: trial for trial in study.trials}.get(number)
@@ -105,7 +105,7 @@ def optuna_proposals(
         else:
             trial = study.ask()
         widths = {
-            place: trial.suggest_categorical(place.op, list(place.widths)) for place in places
+            place: trial.suggest_categorical(place.name, list(place.widths)) for place in places
         }
         estimated = costs.of(widths)
         excess = [estimated.of(axis) / most - 1 for axis, most in budget.items()]
@@ -123,7 +123,9 @@ def optuna_proposals(
 def study_name(scored: ScoredRun, budget: Budget, along: int, seed: int) -> str:
     """Return a digest of all that trials depend on: scores, costs, budget, and where they begin."""
     plain = [
-        sorted((place.op, bits, share) for (place, bits), share in scored.scores.shares().items()),
+        sorted(
+            (place.name, bits, share) for (place, bits), share in scored.scores.shares().items()
+        ),
         scored.costs.costs.plain(),
         sorted(budget.items()),
         [along, seed],
@@ -132,4 +134,4 @@ def study_name(scored: ScoredRun, budget: Budget, along: int, seed: int) -> str:
 
 
 def _widths(places: list[Place], params: dict[str, int]) -> Widths:
-    return {place: params[place.op] for place in places}
+    return {place: params[place.name] for place in places}

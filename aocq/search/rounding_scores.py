@@ -119,19 +119,19 @@ def rounding_shares(
             with torch.no_grad():
                 own = [each.error(known) for each in errors]
             for kind, direction in enumerate((error, _fisher(logits, error) / 2)):
+                # What no image reaches, such as a class token, is the same in all of them.
+                reached = [name for name in places if values[name].requires_grad]
                 gradients = torch.autograd.grad(
                     values[output],
-                    [values[name] for name in places],
+                    [values[name] for name in reached],
                     grad_outputs=direction.to(values[output]),
                     retain_graph=True,
                 )
-                of_place = dict(zip(places, gradients, strict=True))
-                totals[number][:, kind] += torch.stack(
-                    [
-                        (of_place[each.node] * moved).double().sum()
-                        for each, moved in zip(errors, own, strict=True)
-                    ]
-                )
+                of_place = dict(zip(reached, gradients, strict=True))
+                for place, (each, moved) in enumerate(zip(errors, own, strict=True)):
+                    if each.node in of_place:
+                        share = (of_place[each.node] * moved).double().sum()
+                        totals[number][place, kind] += share
         on_progress(part.stop - part.start)
     count = len(images)
     return [

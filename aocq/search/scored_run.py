@@ -92,9 +92,10 @@ def scored(run: RunAgain, laboratory: Laboratory, among: Collection[int] = ()) -
     files = evenly(evenly(inputs.images, asked.evaluation.limit), SCORE_IMAGES)
     skip = asked.evaluation.skip_bad_images
     images, _ = load_calibration_images(files, inputs.model.preprocessing, skip_bad=skip)
-    networks = _networks(run, laboratory, places, images)
+    middle = _common(places, recipe.weight_bits)
+    networks = _networks(run, laboratory, places, middle, images)
     with laboratory.progress("score every layer at every width", len(images)) as advance:
-        scores = layer_scores(run.reference, images, networks, list(places), advance)
+        scores = layer_scores(run.reference, images, networks, middle, places, advance)
     captured = captured_network(asked.model, laboratory.progress, laboratory.note)
     with laboratory.progress("estimate every step", len(places)) as advance:
         costs = step_costs(
@@ -111,16 +112,24 @@ def scored(run: RunAgain, laboratory: Laboratory, among: Collection[int] = ()) -
 
 
 def _networks(
-    run: RunAgain, laboratory: Laboratory, places: Mapping[Place, int], images: Tensor
+    run: RunAgain,
+    laboratory: Laboratory,
+    places: Mapping[Place, int],
+    middle: int,
+    images: Tensor,
 ) -> dict[int, QuantizedNetwork]:
     """Return the network with all weights at some widths, and what its integers say.
 
-    They are the width that most layers have, the next lower and the next higher one.
+    They are the ``middle`` one, the next lower and the next higher one.
     """
     recipe, emulation = laboratory.request.calibration.recipe, laboratory.request.emulation
     found = {}
-    for bits in _about(Counter(places.values()).most_common(1)[0][0], places):
-        uniform = recipe_at(recipe, run.reference, dict.fromkeys(places, bits))
+    for bits in _about(middle, places):
+        uniform = recipe_at(
+            recipe,
+            run.reference,
+            {place: bits if place.key == "w" else now for place, now in places.items()},
+        )
         model = quantized_at(laboratory, run.reference, uniform)
         graph = lower(model, laboratory.inputs.profile)
         executor = Executor(graph, gemm=emulation.gemm, threads=emulation.threads)
@@ -129,8 +138,16 @@ def _networks(
     return found
 
 
+def _common(places: Mapping[Place, int], usual: int) -> int:
+    """Return the bits that most weights have; the usual ones where they have no choice."""
+    weights = Counter(bits for place, bits in places.items() if place.key == "w")
+    return weights.most_common(1)[0][0] if weights else usual
+
+
 def _about(now: int, places: Collection[Place]) -> list[int]:
-    """Return a width and those beside it, of all that places have."""
-    widths = sorted({bits for place in places for bits in place.widths})
+    """Return a width and those beside it, of all that weights have."""
+    widths = sorted({bits for place in places if place.key == "w" for bits in place.widths})
+    if not widths:
+        return [now]
     middle = widths.index(now)
     return widths[max(middle - 1, 0) : middle + 2]

@@ -9,14 +9,13 @@ from dataclasses import replace
 import pandas as pd
 
 from aocq.records.design_costs import DesignCosts
-from aocq.records.search import Quality, Sensitivity, StepRow
+from aocq.records.search import KindRow, Quality, Sensitivity, StepRow
 from aocq.search.candidates import Laboratory, emulated
 from aocq.search.noise_model import decibel_of, share_of
 from aocq.search.places import Place, recipe_at
 from aocq.search.scored_run import ScoredRun
 
 LEAST_FOR_CORRELATION = 3
-WEIGHTS = "weights"
 
 # Called with what is known so far, after every emulated step.
 OnRows = Callable[[Sensitivity], None]
@@ -56,7 +55,7 @@ def _steps(scored: ScoredRun) -> list[tuple[Place, int, StepRow]]:
             added = (after.noise - before.noise) / scored.scores.power
             row = StepRow(
                 op=place.op,
-                kind=WEIGHTS,
+                kind=place.kind,
                 bits=now,
                 other=bits,
                 noise=added,
@@ -87,12 +86,23 @@ def _sensitivity(scored: ScoredRun, rows: Sequence[StepRow]) -> Sensitivity:
     return Sensitivity(
         network=start.model.name,
         profile=start.profile.name,
+        kinds=_kinds(scored),
         start=Quality.of_run(start),
         costs=scored.costs.costs,
         rows=tuple(rows),
         rank_correlation=_correlation(rows, start.accuracy.logit_sqnr_db.integer_float),
         score_images=scored.scores.images,
     )
+
+
+def _kinds(scored: ScoredRun) -> tuple[KindRow, ...]:
+    found = scored.scores
+    rows = [
+        KindRow(kind=kind, share=score.noise / found.noise, divergence=score.divergence)
+        for kind, score in found.kinds.items()
+        if found.noise > 0
+    ]
+    return tuple(sorted(rows, key=lambda row: -row.share))
 
 
 def _correlation(rows: Sequence[StepRow], start_db: float | None) -> float | None:
