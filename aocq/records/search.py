@@ -81,7 +81,7 @@ class StepRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KindRow:
-    """All numbers of a kind together: ``weights``, ``operands``, ``stream``, ``probabilities``…
+    """All numbers of a kind together, such as ``weights``, ``operands`` or ``stream``.
 
     Attributes
     ----------

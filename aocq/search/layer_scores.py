@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from aocq.capture import FloatGraph, FloatOp
+from aocq.capture import FloatGraph, FloatNode, FloatOp, run
 from aocq.capture.residual_stream import arithmetic_source
 from aocq.methods.quantized_model import QuantizedModel
 from aocq.search.places import Place
-from aocq.search.rounding_scores import RoundingError, Score, Shares, rounding_shares
+from aocq.search.rounding_scores import RoundingErrors, Score, Shares, rounding_shares
 from aocq.search.tensor_kinds import kinds_of
 
 
@@ -85,12 +85,10 @@ def layer_scores(
     weights = [place for place in places if place.key == "w"]
     layers = [node.name for node in reference.nodes if node.op is FloatOp.LINEAR]
     kinds = kinds_of(reference, networks[middle].model)
-    asked = []
-    for bits, network in networks.items():
-        errors = [_weight_error(reference, name, network.model) for name in layers]
-        if bits == middle:
-            errors += [_tensor_error(network.model, name) for name in kinds]
-        asked.append((errors, network.logits))
+    asked = [
+        _errors(reference, layers, list(kinds) if bits == middle else [], network)
+        for bits, network in networks.items()
+    ]
     found = dict(zip(networks, rounding_shares(reference, images, asked, on_progress), strict=True))
     scores: dict[tuple[Place, int], Score] = {}
     for place in weights:
@@ -130,28 +128,70 @@ def _at(score: Score, near: int, bits: int) -> Score:
     return Score(noise=factor * score.noise, divergence=factor * score.divergence)
 
 
-def _weight_error(reference: FloatGraph, name: str, model: QuantizedModel) -> RoundingError:
-    """Return the error of a layer's result with a model's weights and bias, inputs being float."""
-    node = reference.node(name)
-    (source,) = node.inputs
-    weight, bias = node.attributes["weight"], node.attributes["bias"]
+def _errors(
+    reference: FloatGraph,
+    layers: Sequence[str],
+    tensors: Sequence[str],
+    network: QuantizedNetwork,
+) -> RoundingErrors:
+    """Return the errors of layers with a network's weights, and of tensors in its codes.
+
+    Inputs of layers are float; tensors are what the quantized network has there, whose codes round
+    them otherwise than the float network's.
+    """
+    model = network.model
+    sources = [reference.node(name).inputs[0] for name in layers]
+    moved = [_moved(reference, name, model) for name in layers]
+    parameters = {name: value.float() for name, value in model.fake_quantized_parameters().items()}
+
+    def errors(images: Tensor, values: Mapping[str, Tensor]) -> list[Tensor]:
+        of_layers = [
+            functional.linear(values[source], *own)
+            for source, own in zip(sources, moved, strict=True)
+        ]
+        found = _tensor_errors(model, parameters, images) if tensors else {}
+        return [*of_layers, *(found[name] for name in tensors)]
+
+    return RoundingErrors(
+        nodes=[*layers, *tensors],
+        reads={*sources, *tensors},
+        errors=errors,
+        logits=network.logits,
+    )
+
+
+def _moved(
+    reference: FloatGraph, layer: str, model: QuantizedModel
+) -> tuple[Tensor, Tensor | None]:
+    """Return what a model's weight and bias have more than those of the float network."""
+    attributes = reference.node(layer).attributes
+    weight, bias = attributes["weight"], attributes["bias"]
     rounded = model.weights[weight].dequantized() - reference.parameters[weight].double()
-    moved = None
-    if bias:
-        moved = torch.from_numpy(model.parameter(bias)) - reference.parameters[bias].double()
-
-    def error(values: Mapping[str, Tensor]) -> Tensor:
-        x = values[source]
-        return functional.linear(x, rounded.to(x), None if moved is None else moved.to(x))
-
-    return RoundingError(node=name, reads=(source,), error=error)
+    if not bias:
+        return rounded.float(), None
+    own = torch.from_numpy(model.parameter(bias)) - reference.parameters[bias].double()
+    return rounded.float(), own.float()
 
 
-def _tensor_error(model: QuantizedModel, name: str) -> RoundingError:
-    """Return the error of a tensor in a model's codes, its values being float."""
-    node = model.graph.node(name)
+def _tensor_errors(
+    model: QuantizedModel, parameters: Mapping[str, Tensor], images: Tensor
+) -> dict[str, Tensor]:
+    """Return what codes change at every tensor of the fake-quantized network, by name."""
+    source = model.graph.input.name
+    rounded = model.fake_quantized_image(images).float()
+    found = {source: rounded - images}
 
-    def error(values: Mapping[str, Tensor]) -> Tensor:
-        return model.fake_quantize(node, values[name]) - values[name]
+    def watch(node: FloatNode, x: Tensor) -> Tensor:
+        after = model.fake_quantize(node, x)
+        if node.name in model.activations:
+            found[node.name] = after - x
+        return after
 
-    return RoundingError(node=name, reads=(name,), error=error)
+    run(
+        model.graph,
+        {source: rounded},
+        [model.graph.output.name],
+        transform=watch,
+        parameters=parameters,
+    )
+    return found

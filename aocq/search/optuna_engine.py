@@ -24,7 +24,6 @@ from simulator.errors import EnvironmentProblem
 REASON = "optuna"
 # Designs above the budget in a row, after which there is little hope for one within.
 MOST_ABOVE_BUDGET = 500
-_EXCESS = "excess"  # a trial's attribute: by how much its costs are above the budget, as shares
 
 
 def check_optuna() -> None:
@@ -97,10 +96,9 @@ def optuna_proposals(
         study.sampler = optuna.samplers.TPESampler(
             seed=(seed + number) % (1 << 32),
             multivariate=True,
-            constraints_func=lambda trial: trial.user_attrs[_EXCESS],
-            warn_independent_sampling=False,
         )
-        if before is not None and before.state is TrialState.RUNNING:  # of an interrupted search
+        if before is not None and before.state is TrialState.RUNNING:
+            # Of an interrupted search; `ask` would leave it and begin another, by another seed.
             trial = optuna.trial.Trial(study, before._trial_id)
         else:
             trial = study.ask()
@@ -108,9 +106,10 @@ def optuna_proposals(
             place: trial.suggest_categorical(place.name, list(place.widths)) for place in places
         }
         estimated = costs.of(widths)
-        excess = [estimated.of(axis) / most - 1 for axis, most in budget.items()]
-        trial.set_user_attr(_EXCESS, excess)
-        if max(excess) > 0:
+        excess = {axis: estimated.of(axis) / most - 1 for axis, most in budget.items()}
+        for axis in excess.keys() - trial.constraints.keys():
+            trial.set_constraint(axis, excess[axis])
+        if max(excess.values()) > 0:
             above += 1
             study.tell(trial, state=TrialState.PRUNED)
             continue

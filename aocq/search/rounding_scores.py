@@ -18,7 +18,7 @@ what the float network does, and one back-propagation of e (and one of F e) meet
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -29,22 +29,26 @@ from aocq.capture.parts import parts_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RoundingError:
-    """The error that rounded numbers make at one place of a network.
+class RoundingErrors:
+    """The errors that rounded numbers make in one quantized network, and what comes of them.
 
     Attributes
     ----------
-    node
-        at whose result it arises
+    nodes
+        at whose results they arise; a node may have several
     reads
-        nodes whose values it depends on
-    error
-        of these values by name, [images, ...]: the error [images, ...] in the result's shape
+        nodes of the float network whose values they depend on
+    errors
+        of images [count, ...] and of these values by name: the error at each of the nodes, in the
+        shape of its result
+    logits
+        of the quantized network, [all images, ..., classes]
     """
 
-    node: str
-    reads: tuple[str, ...]
-    error: Callable[[Mapping[str, Tensor]], Tensor]
+    nodes: Sequence[str]
+    reads: Collection[str]
+    errors: Callable[[Tensor, Mapping[str, Tensor]], Sequence[Tensor]]
+    logits: Tensor
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +89,7 @@ class Shares:
 def rounding_shares(
     graph: FloatGraph,
     images: Tensor,
-    networks: Sequence[tuple[Sequence[RoundingError], Tensor]],
+    networks: Sequence[RoundingErrors],
     on_progress: Callable[[int], None] = lambda images: None,
 ) -> list[Shares]:
     """Return the shares of the errors of several quantized networks, in their order.
@@ -96,15 +100,13 @@ def rounding_shares(
         the float network that all of them are of
     images
         preprocessed, float32 [count, channels, height, width]
-    networks
-        of each, its errors, and its logits [count, ..., classes]
     on_progress
         called with a number of images that are done
     """
     output = graph.output.name
-    places = list(dict.fromkeys(each.node for errors, _ in networks for each in errors))
-    reads = {name for errors, _ in networks for each in errors for name in each.reads}
-    totals = [torch.zeros(len(errors), 2, dtype=torch.float64) for errors, _ in networks]
+    places = list(dict.fromkeys(name for network in networks for name in network.nodes))
+    reads = {name for network in networks for name in network.reads}
+    totals = [torch.zeros(len(network.nodes), 2, dtype=torch.float64) for network in networks]
     noise, power = [0.0] * len(networks), 0.0
     for part in parts_of(len(images)):
         leaf = images[part].clone().requires_grad_()
@@ -113,14 +115,14 @@ def rounding_shares(
         known = {name: value.detach() for name, value in values.items()}
         logits = known[output].double()
         power += float(logits.square().sum())
-        for number, (errors, found) in enumerate(networks):
-            error = found[part].double() - logits
+        # What no image reaches, such as a class token, is the same in all of them.
+        reached = [name for name in places if values[name].requires_grad]
+        for number, network in enumerate(networks):
+            error = network.logits[part].double() - logits
             noise[number] += float(error.square().sum())
             with torch.no_grad():
-                own = [each.error(known) for each in errors]
+                own = network.errors(images[part], known)
             for kind, direction in enumerate((error, _fisher(logits, error) / 2)):
-                # What no image reaches, such as a class token, is the same in all of them.
-                reached = [name for name in places if values[name].requires_grad]
                 gradients = torch.autograd.grad(
                     values[output],
                     [values[name] for name in reached],
@@ -128,9 +130,9 @@ def rounding_shares(
                     retain_graph=True,
                 )
                 of_place = dict(zip(reached, gradients, strict=True))
-                for place, (each, moved) in enumerate(zip(errors, own, strict=True)):
-                    if each.node in of_place:
-                        share = (of_place[each.node] * moved).double().sum()
+                for place, (name, moved) in enumerate(zip(network.nodes, own, strict=True)):
+                    if name in of_place:
+                        share = (of_place[name] * moved).double().sum()
                         totals[number][place, kind] += share
         on_progress(part.stop - part.start)
     count = len(images)
