@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -16,6 +16,8 @@ from aocq.methods.quantized_model import QuantizedModel
 from aocq.search.places import Place
 from aocq.search.rounding_scores import RoundingErrors, Score, Shares, rounding_shares
 from aocq.search.tensor_kinds import kinds_of
+
+NOTHING = Score(noise=0.0, divergence=0.0, alone=0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,16 +94,15 @@ def layer_scores(
     found = dict(zip(networks, rounding_shares(reference, images, asked, on_progress), strict=True))
     scores: dict[tuple[Place, int], Score] = {}
     for place in weights:
+        own = {bits: found[bits].scores[layers.index(place.op)] for bits in networks}
         for bits in place.widths:
-            near = min(networks, key=lambda other: (abs(other - bits), other))
-            own = found[near].scores[layers.index(place.op)]
-            scores[place, bits] = _at(own, near, bits)
+            scores[place, bits] = _score(own, bits, middle)
     of_tensor = dict(zip(kinds, found[middle].scores[len(layers) :], strict=True))
     for place, now in places.items():
         if place.key == "a":
             source = arithmetic_source(reference, reference.node(place.op).inputs[0]).name
-            own = of_tensor.get(source, Score(noise=0.0, divergence=0.0))
-            scores |= {(place, bits): _at(own, now, bits) for bits in place.widths}
+            alike = {now: of_tensor.get(source, NOTHING)}
+            scores |= {(place, bits): _score(alike, bits, now) for bits in place.widths}
     return LayerScores(
         scores=scores,
         kinds=_by_kind(found[middle], len(layers), list(kinds.values())),
@@ -115,17 +116,27 @@ def _by_kind(shares: Shares, layers: int, kinds: Sequence[str]) -> dict[str, Sco
     """Return the sums of scores, of weights first."""
     found: dict[str, Score] = {}
     for kind, score in zip(["weights"] * layers + list(kinds), shares.scores, strict=True):
-        before = found.get(kind, Score(noise=0.0, divergence=0.0))
+        before = found.get(kind, NOTHING)
         found[kind] = Score(
-            noise=before.noise + score.noise, divergence=before.divergence + score.divergence
+            noise=before.noise + score.noise,
+            divergence=before.divergence + score.divergence,
+            alone=before.alone + score.alone,
         )
     return found
 
 
-def _at(score: Score, near: int, bits: int) -> Score:
-    """Return a score at another width than it was found at."""
-    factor = 4.0 ** (near - bits)
-    return Score(noise=factor * score.noise, divergence=factor * score.divergence)
+def _score(known: Mapping[int, Score], bits: int, now: int) -> Score:
+    """Return the score of a place at a width, of those at some widths in uniform networks.
+
+    Lower widths than ``now`` bring in errors that make up for nothing, and take away what the
+    present ones make up for: their noise alone, and by how much that of the present ones is above
+    their share.
+    """
+    near = min(known, key=lambda other: (abs(other - bits), other))
+    found, present = known[near].times(4.0 ** (near - bits)), known.get(now)
+    if bits >= now or present is None:
+        return found
+    return replace(found, noise=found.alone + present.alone - present.noise)
 
 
 def _errors(

@@ -13,7 +13,9 @@ With the Fisher information of the predictions p in the space of logits, F = dia
 no labels have to be drawn.
 
 Both shares of all nodes take one pass over images: e of each image is what the integers yield less
-what the float network does, and one back-propagation of e (and one of F e) meets all errors.
+what the float network does, and one back-propagation of e (and one of F e) meets all errors. The
+noise of a node alone, ||J δ||², takes some more: it is the mean of (dᵀ J δ)² over directions d of
+random signs.
 """
 
 from __future__ import annotations
@@ -26,6 +28,8 @@ from torch import Tensor
 
 from aocq.capture import FloatGraph, run
 from aocq.capture.parts import parts_of
+
+PROBES = 4  # directions of random signs for every image
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,10 +65,21 @@ class Score:
         of the power of the logits' error, summed over the logits of an image
     divergence
         of the divergence of the predictions, in nats
+    alone
+        power that the logits' error would have, were it the only error
     """
 
     noise: float
     divergence: float
+    alone: float
+
+    def times(self, factor: float) -> Score:
+        """Return the score of an error with so many times the power."""
+        return Score(
+            noise=factor * self.noise,
+            divergence=factor * self.divergence,
+            alone=factor * self.alone,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,6 +106,8 @@ def rounding_shares(
     images: Tensor,
     networks: Sequence[RoundingErrors],
     on_progress: Callable[[int], None] = lambda images: None,
+    *,
+    seed: int = 0,
 ) -> list[Shares]:
     """Return the shares of the errors of several quantized networks, in their order.
 
@@ -102,48 +119,100 @@ def rounding_shares(
         preprocessed, float32 [count, channels, height, width]
     on_progress
         called with a number of images that are done
+    seed
+        of the random signs
     """
-    output = graph.output.name
-    places = list(dict.fromkeys(name for network in networks for name in network.nodes))
-    reads = {name for network in networks for name in network.reads}
-    totals = [torch.zeros(len(network.nodes), 2, dtype=torch.float64) for network in networks]
+    generator = torch.Generator().manual_seed(seed)
+    totals = [torch.zeros(len(network.nodes), 3, dtype=torch.float64) for network in networks]
     noise, power = [0.0] * len(networks), 0.0
     for part in parts_of(len(images)):
-        leaf = images[part].clone().requires_grad_()
-        with torch.enable_grad():
-            values = run(graph, {graph.input.name: leaf}, {output, *places, *reads})
-        known = {name: value.detach() for name, value in values.items()}
-        logits = known[output].double()
-        power += float(logits.square().sum())
-        # What no image reaches, such as a class token, is the same in all of them.
-        reached = [name for name in places if values[name].requires_grad]
+        back = _BackPropagation.through(graph, images[part], networks)
+        power += float(back.logits.square().sum())
+        random = [back.to_nodes(_signs(back.logits, generator)) for _ in range(PROBES)]
         for number, network in enumerate(networks):
-            error = network.logits[part].double() - logits
+            error = network.logits[part].double() - back.logits
             noise[number] += float(error.square().sum())
             with torch.no_grad():
-                own = network.errors(images[part], known)
-            for kind, direction in enumerate((error, _fisher(logits, error) / 2)):
-                gradients = torch.autograd.grad(
-                    values[output],
-                    [values[name] for name in reached],
-                    grad_outputs=direction.to(values[output]),
-                    retain_graph=True,
-                )
-                of_place = dict(zip(reached, gradients, strict=True))
-                for place, (name, moved) in enumerate(zip(network.nodes, own, strict=True)):
-                    if name in of_place:
-                        share = (of_place[name] * moved).double().sum()
-                        totals[number][place, kind] += share
+                errors = network.errors(images[part], back.known)
+            ends = back.to_nodes(error), back.to_nodes(_fisher(back.logits, error) / 2)
+            for place, (name, moved) in enumerate(zip(network.nodes, errors, strict=True)):
+                if name in back.reached:
+                    shares = [_moves(pulled[name], moved).sum() for pulled in ends]
+                    alone = [_moves(pulled[name], moved).square().sum() for pulled in random]
+                    totals[number][place] += torch.stack([*shares, torch.stack(alone).mean()])
         on_progress(part.stop - part.start)
     count = len(images)
     return [
         Shares(
-            scores=[Score(noise=a / count, divergence=b / count) for a, b in total.tolist()],
+            scores=[
+                Score(noise=a / count, divergence=b / count, alone=c / count)
+                for a, b, c in total.tolist()
+            ],
             noise=own_noise / count,
             power=power / count,
         )
         for total, own_noise in zip(totals, noise, strict=True)
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class _BackPropagation:
+    """A run of the float network, and the way back from its logits to nodes.
+
+    Attributes
+    ----------
+    reached
+        those of the nodes that depend on the images; others, such as a class token, are the same in
+        all of them
+    known
+        values of nodes, without their gradients
+    """
+
+    output: Tensor
+    values: Mapping[str, Tensor]
+    reached: Sequence[str]
+    known: Mapping[str, Tensor]
+
+    @classmethod
+    def through(
+        cls, graph: FloatGraph, images: Tensor, networks: Sequence[RoundingErrors]
+    ) -> _BackPropagation:
+        """Run images [count, ...] through a network."""
+        nodes = list(dict.fromkeys(name for network in networks for name in network.nodes))
+        reads = {name for network in networks for name in network.reads}
+        leaf, output = images.clone().requires_grad_(), graph.output.name
+        with torch.enable_grad():
+            values = run(graph, {graph.input.name: leaf}, {output, *nodes, *reads})
+        return cls(
+            output=values[output],
+            values=values,
+            reached=[name for name in nodes if values[name].requires_grad],
+            known={name: value.detach() for name, value in values.items()},
+        )
+
+    @property
+    def logits(self) -> Tensor:
+        """Logits [images, ..., classes], float64."""
+        return self.output.detach().double()
+
+    def to_nodes(self, direction: Tensor) -> dict[str, Tensor]:
+        """Return ``Jᵀ direction`` at the nodes that are reached, by name."""
+        found = torch.autograd.grad(
+            self.output,
+            [self.values[name] for name in self.reached],
+            grad_outputs=direction.to(self.output),
+            retain_graph=True,
+        )
+        return dict(zip(self.reached, found, strict=True))
+
+
+def _signs(logits: Tensor, generator: torch.Generator) -> Tensor:
+    return torch.randint(0, 2, logits.shape, generator=generator) * 2 - 1
+
+
+def _moves(pulled: Tensor, error: Tensor) -> Tensor:
+    """Return how far an error moves each image's logits in a direction, [images]."""
+    return (pulled * error).double().flatten(1).sum(1)
 
 
 def _fisher(logits: Tensor, error: Tensor) -> Tensor:

@@ -79,6 +79,16 @@ def test_an_error_that_makes_up_for_another_has_a_share_below_nothing() -> None:
     assert second == pytest.approx(-found.noise, rel=1e-3)
 
 
+def test_noise_alone_is_what_the_error_does_without_the_others() -> None:
+    """An error of one logit: random signs leave its square as it is."""
+    error, other = torch.zeros(GRAPH.output.shape[-1]), some("head", 0.01)
+    error[1] = 0.02
+    asked = constants([("head", error), ("head", other)], logits_of({"head": error + other}))
+    (found,) = rounding_shares(GRAPH, PIXELS, [asked])
+    assert found.scores[0].alone == pytest.approx(0.02**2)
+    assert found.scores[0].noise != pytest.approx(0.02**2, rel=1e-3)
+
+
 def test_divergence_is_that_of_the_predictions() -> None:
     error = some("head", 0.02)
     moved = logits_of({"head": error})
@@ -126,8 +136,10 @@ def test_layers_and_kinds_of_a_quantized_network_add_up_to_its_noise() -> None:
         found.noise, rel=0.15
     )
     for place in places:
-        at_eight = found.scores[place, 8].noise
-        assert found.scores[place, 6].noise == pytest.approx(16 * at_eight)
-        assert found.shares()[place, 8] == at_eight / found.power
+        at_eight = found.scores[place, 8]
+        # Two bits fewer: 16 times the power, and nothing is made up for.
+        more = 16 * at_eight.alone + at_eight.alone - at_eight.noise
+        assert found.scores[place, 6].noise == pytest.approx(more)
+        assert found.shares()[place, 8] == at_eight.noise / found.power
     weights = sum(found.scores[place, 8].noise for place in places)
     assert weights == pytest.approx(found.kinds["weights"].noise)
