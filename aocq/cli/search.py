@@ -6,7 +6,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,6 +16,7 @@ from aocq.cli.console import print_columns
 from aocq.cli.groups import grouped
 from aocq.cli.interruption import resuming
 from aocq.cli.run_sources import RunFolder, SourceOptions
+from aocq.cli.search_options import ConfirmOptions, EngineOptions
 from aocq.cli.sensitivity import LIMIT
 from aocq.recipes.aocq_options import PresetName
 
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from aocq.search.scored_run import ScoredRun
 
 NAME, JOURNAL = "search", "optuna.journal"
-EngineName = Literal["greedy", "optuna"]
 
 
 @resuming
@@ -38,48 +38,8 @@ def command(
     *,
     run: RunFolder,
     budget: Budget = None,
-    engine: Annotated[
-        EngineName,
-        typer.Option(
-            "--engine",
-            help="greedy: steps by score per cost, corrected by what is measured; optuna: "
-            "trials by Optuna's sampler, which begin with those steps (extra aocq[search])",
-        ),
-    ] = "greedy",
-    evaluations: Annotated[
-        int, typer.Option("--evaluations", min=1, max=100_000, help="candidates to emulate")
-    ] = 16,
-    along: Annotated[
-        int,
-        typer.Option(
-            "--along",
-            min=1,
-            max=1000,
-            help="how many of them lie along the first steps up to the budget",
-        ),
-    ] = 4,
-    confirm: Annotated[
-        int,
-        typer.Option(
-            "--confirm",
-            min=0,
-            max=1000,
-            help="recipes of the front to confirm on images that the search did not use",
-        ),
-    ] = 2,
-    confirm_data: Annotated[
-        Path | None,
-        typer.Option(
-            "--confirm-data",
-            help="folder of images to confirm on (default: those of --data beyond --limit)",
-        ),
-    ] = None,
-    confirm_limit: Annotated[
-        int | None,
-        typer.Option(
-            "--confirm-limit", min=1, max=options.MOST_IMAGES, help="confirm on so many images"
-        ),
-    ] = None,
+    searching: EngineOptions,
+    confirming: ConfirmOptions,
     limit: Annotated[
         int,
         typer.Option(
@@ -94,9 +54,6 @@ def command(
             "options (default: these)",
         ),
     ] = None,
-    seed: Annotated[
-        int, typer.Option("--seed", min=0, max=2**31, help="of --engine optuna's sampler")
-    ] = 0,
     widths: Widths = None,
     sources: SourceOptions,
     emulation: requests.EmulationOptions,
@@ -119,7 +76,7 @@ def command(
     from aocq.records.publishing import claimed
     from aocq.records.run_folder import refuse_run_folder
 
-    if engine == "optuna":
+    if searching.engine == "optuna":
         from aocq.search.optuna_engine import check_optuna
 
         check_optuna()
@@ -131,33 +88,41 @@ def command(
         from aocq.search.scored_run import scored
         from aocq.search.split_images import images_to_confirm
 
-        again, searching = opened(run, sources.folders(), emulation, out, limit, preset)
+        again, candidates = opened(run, sources.folders(), emulation, out, limit, preset)
         # Before long work: there may be none.
-        images = images_to_confirm(searching, confirm_data, confirm_limit, wanted=confirm > 0)
-        found = scored(again, searching, parsed_widths(widths))
-        allowed = parsed_budget(budget) or usual_budget(found)
-        asked = SearchPlan(engine=engine, budget=allowed, evaluations=evaluations, confirm=confirm)
-        _, confirming = opened(run, sources.folders(), emulation, out, limit, None)
+        images = images_to_confirm(
+            candidates,
+            confirming.confirm_data,
+            confirming.confirm_limit,
+            wanted=confirming.confirm > 0,
+        )
+        found = scored(again, candidates, parsed_widths(widths))
+        asked = SearchPlan(
+            engine=searching.engine,
+            budget=parsed_budget(budget) or usual_budget(found),
+            evaluations=searching.evaluations,
+            confirm=confirming.confirm,
+        )
+        _, others = opened(run, sources.folders(), emulation, out, limit, None)
         told, _ = search(
             found,
             asked,
-            _engine(engine, found, asked, along, out, seed),
-            searching,
-            confirming.on(images, CONFIRM),
+            _engine(found, asked, searching, out),
+            candidates,
+            others.on(images, CONFIRM),
             lambda result, recipes: publish_search(result, recipes, out),
         )
     print_result(told, as_json=as_json)
     print(f"table: {out / NAME}.md", file=sys.stderr)
 
 
-def _engine(
-    name: EngineName, found: ScoredRun, asked: SearchPlan, along: int, out: Path, seed: int
-) -> Engine:
+def _engine(found: ScoredRun, asked: SearchPlan, searching: EngineOptions, out: Path) -> Engine:
     """Return the function that yields candidates."""
     from aocq.search.greedy_search import proposals
     from aocq.search.optuna_engine import optuna_proposals, study_name
 
     shares, costs, budget = found.scores.shares(), found.costs, asked.budget
+    along, seed = searching.along, searching.sampler_seed
 
     def greedy(known: Callable[[], list[Emulated]]) -> Iterator[Proposal]:
         return proposals(shares, costs, budget, known, evaluations=asked.evaluations, along=along)
@@ -175,7 +140,7 @@ def _engine(
             seed=seed,
         )
 
-    return greedy if name == "greedy" else by_optuna
+    return greedy if searching.engine == "greedy" else by_optuna
 
 
 def publish_search(found: SearchResult, recipes: Mapping[int, Recipe], out: Path) -> None:
