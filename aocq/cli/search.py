@@ -6,19 +6,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from aocq.cli import options, requests
-from aocq.cli.budgets import Budget, Widths, parsed_budget, parsed_widths
+from aocq.cli.candidate_options import CandidateOptions, parsed_budget, parsed_widths
 from aocq.cli.console import print_columns
 from aocq.cli.groups import grouped
 from aocq.cli.interruption import resuming
 from aocq.cli.run_sources import RunFolder, SourceOptions
 from aocq.cli.search_options import ConfirmOptions, EngineOptions
-from aocq.cli.sensitivity import LIMIT
-from aocq.recipes.aocq_options import PresetName
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,24 +33,9 @@ NAME, JOURNAL = "search", "optuna.journal"
 def command(
     *,
     run: RunFolder,
-    budget: Budget = None,
+    bounds: CandidateOptions,
     searching: EngineOptions,
     confirming: ConfirmOptions,
-    limit: Annotated[
-        int,
-        typer.Option(
-            "--limit", min=2, max=options.MOST_IMAGES, help="judge candidates on this many images"
-        ),
-    ] = LIMIT,
-    preset: Annotated[
-        PresetName | None,
-        typer.Option(
-            "--preset",
-            help="of the candidates' calibrations, e.g. fast; recipes are confirmed with the run's "
-            "options (default: these)",
-        ),
-    ] = None,
-    widths: Widths = None,
     sources: SourceOptions,
     emulation: requests.EmulationOptions,
     out: options.Out = Path("runs/search"),
@@ -88,7 +69,8 @@ def command(
         from aocq.search.scored_run import scored
         from aocq.search.split_images import images_to_confirm
 
-        again, candidates = opened(run, sources.folders(), emulation, out, limit, preset)
+        folders, limit = sources.folders(), bounds.limit
+        again, candidates = opened(run, folders, emulation, out, limit, bounds.preset)
         # Before long work: there may be none.
         images = images_to_confirm(
             candidates,
@@ -96,14 +78,15 @@ def command(
             confirming.confirm_limit,
             wanted=confirming.confirm > 0,
         )
-        found = scored(again, candidates, parsed_widths(widths))
+        among = parsed_widths(bounds.widths)
+        found = scored(again, candidates, among)
         asked = SearchPlan(
             engine=searching.engine,
-            budget=parsed_budget(budget) or usual_budget(found),
+            budget=parsed_budget(bounds.budget) or usual_budget(found),
             evaluations=searching.evaluations,
             confirm=confirming.confirm,
         )
-        _, others = opened(run, sources.folders(), emulation, out, limit, None)
+        _, others = opened(run, folders, emulation, out, limit, None)
         told, _ = search(
             found,
             asked,

@@ -10,19 +10,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from aocq.cli import options, requests
-from aocq.cli.budgets import Budget, Widths, parsed_budget, parsed_widths
+from aocq.cli.candidate_options import CandidateOptions, parsed_budget, parsed_widths
 from aocq.cli.console import print_columns
 from aocq.cli.groups import grouped
 from aocq.cli.interruption import resuming
 from aocq.cli.run_sources import RunFolder, SourceOptions
-from aocq.recipes.aocq_options import PresetName
 
 if TYPE_CHECKING:
     from aocq.records.search import Sensitivity
 
 NAME, RECIPE = "sensitivity", "recipe.toml"
 SHOWN = 20  # steps on the terminal
-LIMIT = 64
 
 
 @resuming
@@ -36,18 +34,7 @@ def command(
             "--confirm", min=0, max=10_000, help="emulate this many steps, best scores first"
         ),
     ] = 8,
-    budget: Budget = None,
-    limit: Annotated[
-        int,
-        typer.Option("--limit", min=2, max=options.MOST_IMAGES, help="judge on this many images"),
-    ] = LIMIT,
-    preset: Annotated[
-        PresetName | None,
-        typer.Option(
-            "--preset", help="of the steps' calibrations, e.g. fast (default: the run's options)"
-        ),
-    ] = None,
-    widths: Widths = None,
+    bounds: CandidateOptions,
     sources: SourceOptions,
     emulation: requests.EmulationOptions,
     out: options.Out = Path("runs/sensitivity"),
@@ -76,9 +63,10 @@ def command(
         from aocq.search.scored_run import scored
         from aocq.search.sensitivity import sensitivity
 
-        again, laboratory = opened(run, sources.folders(), emulation, out, limit, preset)
-        found = scored(again, laboratory, parsed_widths(widths))
-        recipe, allowed = proposed_recipe(found, parsed_budget(budget))
+        folders, limit = sources.folders(), bounds.limit
+        again, laboratory = opened(run, folders, emulation, out, limit, bounds.preset)
+        found = scored(again, laboratory, parsed_widths(bounds.widths))
+        recipe, allowed = proposed_recipe(found, parsed_budget(bounds.budget))
 
         def publish_rows(rows: Sensitivity) -> None:
             publish_sensitivity(rows, recipe, out)

@@ -1,11 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Options that bound a search: ``--budget`` and ``--widths``."""
+"""Options of what candidates are made of and judged on: budget, widths, preset, images."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
+
+from aocq.cli import options
+from aocq.cli.groups import OptionGroup
+from aocq.recipes.aocq_options import PresetName
+
+LIMIT = 64
 
 
 def known_budget(text: str | None) -> str | None:
@@ -61,3 +68,24 @@ Widths = Annotated[
         help="widths of weights to choose from, with commas (default: all that the chip has)",
     ),
 ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CandidateOptions(OptionGroup):
+    """Which recipes are looked at, how they are calibrated, and on how many images judged."""
+
+    budget: Budget = None
+    widths: Widths = None
+    preset: Annotated[
+        PresetName | None,
+        typer.Option(
+            "--preset",
+            help="of the candidates' calibrations, e.g. fast (default: the run's options)",
+        ),
+    ] = None
+    limit: Annotated[
+        int,
+        typer.Option(
+            "--limit", min=2, max=options.MOST_IMAGES, help="judge candidates on this many images"
+        ),
+    ] = LIMIT
