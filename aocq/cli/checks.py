@@ -169,6 +169,19 @@ def _run(folder: Path, parameters: Parameters) -> None:
     _graph(folder, parameters)
 
 
+def _image_folder(option: str) -> Check:
+    """Return the check that a folder is there; what is in it depends on the run's task."""
+
+    def check(folder: Path, parameters: Parameters) -> None:
+        from simulator.errors import InputError
+
+        del parameters
+        if not folder.is_dir():
+            raise InputError(f"{folder}: no such folder; {option} wants a folder of images")
+
+    return check
+
+
 def _image(path: Path, parameters: Parameters) -> None:
     """Check that a file can be decoded, with as many channels as it has."""
     from aocq.data.decoding import BadImageError, open_image
@@ -305,6 +318,10 @@ CHECKS: Mapping[str, Check] = MappingProxyType(
         "out": _out_folder,
         "preprocessing": _settings("--preprocessing"),
         "profile": _profile,
+        "run_calibration": _image_folder("--calib-data"),
+        "run_data": _image_folder("--data"),
+        "run_profile": _profile,
+        "run_weights": network_checks.weights,
         "recipe_file": _recipe_file,
         "threads": _threads,
         "weights": network_checks.weights,
@@ -328,6 +345,11 @@ CHECKS: Mapping[str, Check] = MappingProxyType(
         "prove.certificate": _out_file,
         "prove.inputs_out": _out_beside_no_run,
         "quantize.out": _out_beside_no_run,
+        "search.confirm_data": _image_folder("--confirm-data"),
+        "search.out": _out_beside_no_run,
+        "search.run": _quantized,
+        "sensitivity.out": _out_beside_no_run,
+        "sensitivity.run": _quantized,
         "simulate.inputs": _operands,
         "table2.models": network_checks.named_with_weights,
         "targets.model": network_checks.named_with_weights,

@@ -171,6 +171,12 @@ def cases() -> Iterator[tuple[str, int, str]]:
     yield "models nope*", 3, "has no such model, without the tag of its weights"
     yield "models --check --out @empty", 3, "empty: is a folder; name a file"
     yield "models --check --profile edge_npu_int", 3, "nearest: edge_npu_int8"
+    for command in ("sensitivity", "search"):
+        yield f"{command} @empty", 3, "empty/quantized.json: not found; a quantized model is what"
+        yield f"{command} @lowered", 3, "lowered: holds a graph, which is lowered"
+        yield f"{command} @empty --widths 4,x", 2, "'x' is no width of weights, 2 to 8 bits"
+        yield f"{command} @empty --budget latency_ms", 2, "wanted AXIS=NUMBER, e.g. latency_ms=10"
+        yield f"{command} @empty --budget weight_byte=1", 2, "nearest: weight_bytes"
     yield "compare @empty --out @weights.pth/table", 3, "weights.pth/table: cannot be written"
     yield "front @empty --out @weights.pth/front", 3, "weights.pth/front: cannot be written"
     yield "report @empty --out @weights.pth", 3, "weights.pth: cannot be written"

@@ -199,7 +199,7 @@ def test_optuna_searches_too(warm: Run, demo: Demo, tmp_path: Path) -> None:
         (("--widths", "4,6"), 3, "weight.bits = [8, 4, 3] has no 6"),
         (("--profile", "edge_npu_int8"), 3, "weight.bits"),
         (("--limit", "400"), 3, "the search uses all of its 360 images"),
-        (("--data", "nowhere"), 3, "nowhere: not found, --data of the run"),
+        (("--data", "nowhere"), 3, "nowhere: no such folder; --data wants"),
     ],
 )
 def test_what_cannot_be_searched_is_told(
