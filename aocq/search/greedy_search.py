@@ -75,7 +75,7 @@ def proposals(
         )
     left = evaluations
     noise = fitted(scores, measured(known()))
-    for widths in spread(plan(noise, costs, budget), min(along, left)):
+    for widths in spread(plan(noise, costs, budget), min(along, left), noise, costs.start):
         if widths not in _widths(known()):
             left -= 1
             yield Proposal(widths=widths, reason=PLANNED, noise=noise.noise(widths))

@@ -81,7 +81,7 @@ def optuna_proposals(
         load_if_exists=True,
     )
     if not study.trials:
-        for widths in spread(plan(noise, costs, budget), along):
+        for widths in spread(plan(noise, costs, budget), along, noise, costs.start):
             study.enqueue_trial({place.name: bits for place, bits in widths.items()})
     number, yielded, above = 0, 0, 0
     while yielded < evaluations and above < MOST_ABOVE_BUDGET:

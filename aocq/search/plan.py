@@ -129,7 +129,14 @@ def neighbours(
     return sorted(found, key=noise.noise)
 
 
-def spread(steps: Sequence[Step], count: int) -> list[Widths]:
-    """Return designs along a plan, evenly chosen, its last among them."""
+def spread(steps: Sequence[Step], count: int, noise: NoiseModel, start: Widths) -> list[Widths]:
+    """Return designs along a plan, evenly chosen, its last among them.
+
+    Of those that should have no more noise than the start, if there are any: lower widths than
+    those are on the way only.
+    """
+    most = noise.noise(start)
+    worth = [step for step in steps if noise.noise(step.widths) <= most and step.widths != start]
+    steps = worth or steps
     places = {len(steps) * (number + 1) // count - 1 for number in range(count)}
     return [steps[place].widths for place in sorted(places) if place >= 0]

