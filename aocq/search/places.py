@@ -11,10 +11,11 @@ from typing import Literal
 
 from aocq.capture.float_graph import FloatGraph, FloatNode, FloatOp
 from aocq.capture.residual_stream import arithmetic_source, residual_stream
-from aocq.methods.tensor_widths import classifiers, weight_widths
+from aocq.methods.tensor_widths import weight_widths
 from aocq.recipes.layer_rules import LayerRule, LayerRules, meets, resolved
 from aocq.recipes.recipe import Recipe
 from aocq.recipes.widths import readable_widths, reads
+from aocq.transforms.reader_widths import classifiers
 from simulator.errors import InputError
 from simulator.profile import NpuProfile
 
