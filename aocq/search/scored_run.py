@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields, replace
@@ -13,12 +14,15 @@ from torch import Tensor
 from aocq.data.image_folder import evenly
 from aocq.data.loader import load_calibration_images
 from aocq.jobs.captured import captured_network
+from aocq.jobs.keys import request_key
 from aocq.jobs.run_images import run_batch
 from aocq.lowering import lower
 from aocq.recipes.aocq_options import PRESETS, AocqOptions, PresetName
+from aocq.records.claim import WORK
 from aocq.records.design_costs import DesignCosts
 from aocq.records.run import RunResult
 from aocq.search.candidates import Laboratory, emulated, quantized_at
+from aocq.search.kept_scores import ScoresAndCosts, kept_or_made
 from aocq.search.layer_scores import LayerScores, QuantizedNetwork, layer_scores
 from aocq.search.places import Place, places_of, recipe_at
 from aocq.search.plan import StepCosts
@@ -89,15 +93,30 @@ def scored(run: RunAgain, laboratory: Laboratory, among: Collection[int] = ()) -
     recipe = asked.calibration.recipe
     places = places_of(run.reference, recipe, inputs.profile, among)
     start, _ = emulated(laboratory, recipe, "the run's recipe")
+    depends_on = f"{request_key(asked, inputs)} {sorted(place.widths for place in places)}"
+    key = hashlib.sha256(depends_on.encode()).hexdigest()[:16]
+    found = kept_or_made(
+        asked.out / WORK / f"scores-{key}",
+        places,
+        lambda: _scores_and_costs(run, laboratory, places, start),
+    )
+    return ScoredRun(run=run, start=start, places=places, scores=found.scores, costs=found.costs)
+
+
+def _scores_and_costs(
+    run: RunAgain, laboratory: Laboratory, places: Mapping[Place, int], start: RunResult
+) -> ScoresAndCosts:
+    asked, inputs = laboratory.request, laboratory.inputs
+    recipe, progress = asked.calibration.recipe, laboratory.progress
     files = evenly(evenly(inputs.images, asked.evaluation.limit), SCORE_IMAGES)
     skip = asked.evaluation.skip_bad_images
     images, _ = load_calibration_images(files, inputs.model.preprocessing, skip_bad=skip)
     middle = _common(places, recipe.weight_bits)
     networks = _networks(run, laboratory, places, middle, images)
-    with laboratory.progress("score every layer at every width", len(images)) as advance:
+    with progress("score every layer at every width", len(images)) as advance:
         scores = layer_scores(run.reference, images, networks, middle, places, advance)
-    captured = captured_network(asked.model, laboratory.progress, laboratory.note)
-    with laboratory.progress("estimate every step", len(places)) as advance:
+    captured = captured_network(asked.model, progress, laboratory.note)
+    with progress("estimate every step", len(places)) as advance:
         costs = step_costs(
             captured,
             recipe,
@@ -108,7 +127,7 @@ def scored(run: RunAgain, laboratory: Laboratory, among: Collection[int] = ()) -
             asked.task,
             advance,
         )
-    return ScoredRun(run=run, start=start, places=places, scores=scores, costs=costs)
+    return ScoresAndCosts(scores=scores, costs=costs)
 
 
 def _networks(
