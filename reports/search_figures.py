@@ -115,7 +115,7 @@ def search_figure(found: SearchResult) -> Picture:
                 textcoords="offset points",
                 fontsize=8,
             )
-        axes.set(xlabel="weight bytes, MB (10^6), ESTIMATED", ylabel="SQNR of the logits, dB")
+        axes.set(xlabel="weight bytes, MB (10^6)", ylabel="SQNR of the logits, dB")
         axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:.3g}"))
         figure.legend(loc="outside lower left", ncols=5)
         figure.suptitle(title(f"{found.network} on {found.profile}, {found.engine}"), fontsize=9)

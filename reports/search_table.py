@@ -21,8 +21,8 @@ CONFIRMED_HEADS = ("no.", "bits of weights", "images", "SQNR", "agreement", "dro
 _LEGEND = (
     "Candidates in the order of emulation; 0 is the run's own recipe. Expected: SQNR by the "
     "scores and what was measured before. SQNR of the logits and agreement with the float network, "
-    "drop of the main score in points: of the integer network. Weight bytes, latency and energy "
-    "of one image and peak SRAM are ESTIMATED. Front: no candidate within the budget has less "
+    "drop of the main score in points: of the integer network. Latency and energy of one image "
+    "and peak SRAM are ESTIMATED. Front: no candidate within the budget has less "
     "noise for no more of any cost that the budget names."
 )
 

@@ -210,7 +210,8 @@ def test_what_cannot_be_searched_is_told(
     done = warm(
         *("search", demo.folder, *data, *sources(demo)[2:], "--out", tmp_path / "out"),
         *("--limit", "10", *line) if "--limit" not in given else line,
+        code=code,
     )
-    done.check(code)
+
     assert told in " ".join(done.err.split())
     assert not (tmp_path / "out" / "search.json").exists()
