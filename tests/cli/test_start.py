@@ -30,6 +30,7 @@ SLOW = frozenset({"jinja2", "matplotlib", "numba", "numpy", "pandas", "PIL", "ti
         ("targets", "--help"),
         ("figures", "--help"),
         ("front", "--help"),
+        ("search", "--help"),
         ("profiles", "--help"),
     ],
     ids=" ".join,
