@@ -197,7 +197,7 @@ def test_optuna_searches_too(warm: Run, demo: Demo, tmp_path: Path) -> None:
         (("--budget", "weight_bytes=10"), 3, "the lowest widths everywhere have weight_bytes"),
         (("--widths", "4,9"), 2, "'9' is no width of weights"),
         (("--widths", "4,6"), 3, "weight.bits = [8, 4, 3] has no 6"),
-        (("--profile", "edge_npu_int8"), 3, "weight.bits"),
+        (("--profile", "ethos_u55_128"), 3, "weight.bits = [8]"),
         (("--limit", "400"), 3, "the search uses all of its 360 images"),
         (("--data", "nowhere"), 3, "nowhere: no such folder; --data wants"),
     ],
