@@ -127,7 +127,9 @@ def layers_in_words(rules: LayerRules, weight_bits: int) -> str:
 
 
 def _to_confirm(rows: Sequence[CandidateRow], count: int) -> list[int]:
-    """Return the run's own recipe and the best of the front, by number."""
+    """Return the numbers of the own recipe and of the best of the front, if any are asked for."""
+    if not count:
+        return []
     front = [row for row in rows if row.on_front and row.number]
     best = sorted(front, key=lambda row: share_of(row.found.sqnr_db))[:count]
     return [0, *(row.number for row in best)]
