@@ -48,7 +48,7 @@ function logTicks(low, high) {
       if (tick >= low && tick <= high) ticks.push(tick);
     }
   }
-  return ticks;
+  return ticks.length > 2 ? ticks : linearTicks(low, high); // less than an octave
 }
 
 function short(value) {
