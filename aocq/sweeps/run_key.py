@@ -60,7 +60,7 @@ def calibration_group(request: VerifyRequest, profile: NpuProfile) -> str:
 
 @cache
 def folder_digest(folder: Path) -> str:
-    """Return a digest of names, sizes and times of the files below a folder.
+    """Return a digest of names, sizes and times of the files below a folder, links followed.
 
     Its place counts too, as pictures of it are in reports.
 
@@ -70,11 +70,17 @@ def folder_digest(folder: Path) -> str:
         If the folder cannot be read.
     """
     digest = hashlib.sha256(str(folder).encode("utf-8", "surrogateescape"))
+    seen: set[tuple[int, int]] = set()
     try:
-        for place, folders, names in os.walk(folder, onerror=_raise):
+        for place, folders, names in os.walk(folder, onerror=_raise, followlinks=True):
+            here = os.stat(place)  # noqa: PTH116 - as below
+            if (here.st_dev, here.st_ino) in seen:  # links in a circle
+                folders.clear()
+                continue
+            seen.add((here.st_dev, here.st_ino))
             folders.sort()
             for name in sorted(names):
-                status = os.lstat(os.path.join(place, name))  # noqa: PTH118 - of many thousands
+                status = _status(os.path.join(place, name))  # noqa: PTH118 - of many thousands
                 line = f"{place}/{name}\0{status.st_size}\0{status.st_mtime_ns}\n"
                 digest.update(line.encode("utf-8", "surrogateescape"))
     except OSError as error:
@@ -114,6 +120,13 @@ def _calibration(model: ModelRequest, request: CalibrationRequest) -> list[Any]:
 def _digest(*parts: Any) -> str:
     text = json.dumps(parts, sort_keys=True, default=dict)
     return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:LENGTH]
+
+
+def _status(path: str) -> os.stat_result:
+    try:
+        return os.stat(path)  # noqa: PTH116 - of many thousands
+    except OSError:  # of a link that leads nowhere, the link's
+        return os.lstat(path)
 
 
 def _raise(error: OSError) -> None:

@@ -77,6 +77,26 @@ def test_what_changes_a_figure_changes_the_name(request_: VerifyRequest, tmp_pat
     assert len({*found}) == len(found) == 12
 
 
+def test_images_behind_links_count_and_circles_of_links_end(
+    request_: VerifyRequest, tmp_path: Path
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    image, single = tmp_path / "elsewhere" / "c.png", tmp_path / "single.png"
+    image.write_bytes(b"image")
+    single.write_bytes(b"image")
+    (tmp_path / "val" / "1").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "val" / "0" / "d.png").symlink_to(single)
+    (tmp_path / "val" / "0" / "up").symlink_to(tmp_path / "val")
+    (tmp_path / "val" / "0" / "nowhere.png").symlink_to(tmp_path / "nothing")
+    found = [key(request_)]
+    image.write_bytes(b"another image")
+    found.append(key(request_))
+    single.write_bytes(b"another image")
+    found.append(key(request_))
+    assert len({*found}) == 3
+    assert key(request_) == found[-1]
+
+
 def test_what_changes_no_figure_keeps_it(request_: VerifyRequest, tmp_path: Path) -> None:
     other = replace(
         request_,
