@@ -68,16 +68,24 @@ def profile_variants(plan: Plan, out: Path) -> Iterator[ProfileVariant]:
     Raises
     ------
     InputError
-        If a profile cannot be read, or has no such key.
+        If a profile cannot be read, or has no such key, or two chips would be one file.
     """
     keys = plan.sweep.keys
+    written: dict[str, NpuProfile] = {}
     for path in plan.sweep.profiles:
         profile = load_profile(path)
         for values in product(*keys.values()):
             if not keys:
                 yield ProfileVariant(base=profile.name, settings={}, profile=profile, path=path)
                 continue
-            yield _variant(profile, dict(zip(keys, values, strict=True)), out)
+            found = _variant(profile, dict(zip(keys, values, strict=True)), out)
+            chip = found.profile
+            if chip is not None and written.setdefault(found.path, chip) != chip:
+                raise InputError(
+                    f"sweep.profiles: two chips would be written as {found.path}; give {path} a "
+                    "name of its own (its key name), or leave one out"
+                )
+            yield found
 
 
 def _variant(profile: NpuProfile, changes: Mapping[str, Any], out: Path) -> ProfileVariant:

@@ -11,6 +11,8 @@ from aocq.sweeps.chips import varied_name
 from aocq.sweeps.designs import Design, designs_of
 from aocq.sweeps.plan import read_plan
 from simulator.errors import InputError
+from simulator.profile import load_profile
+from simulator.profile.variation import toml_text, varied
 
 NETWORK = '[[network]]\nname = "vit_nano_digits"\n'
 DATA = '[data.digits]\nevaluate = "val"\n'
@@ -167,6 +169,19 @@ def test_mistakes_of_designs_are_told(tmp_path: Path, sweep: str, told: str) -> 
 def test_a_plan_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"none.toml: not found; aocq sweep wants a plan"):
         read_plan(tmp_path / "none.toml")
+
+
+def test_two_varied_chips_of_one_name_are_refused(tmp_path: Path) -> None:
+    base = load_profile("edge_npu_int8")
+    for folder, rows in (("one", 4), ("two", 32)):
+        (tmp_path / folder).mkdir()
+        chip = varied(base, "chip", {"compute.engine.rows": rows})
+        (tmp_path / folder / "chip.toml").write_text(toml_text(chip), "utf-8")
+    sweep = '[sweep]\nprofiles = ["one/chip.toml", "two/chip.toml"]\n'
+    assert len(designs(tmp_path, NETWORK + DATA + sweep)) == 2
+    keys = '[sweep.keys]\n"compute.engine.columns" = [8]\n'
+    with pytest.raises(InputError, match=r"chip_columns8\.toml; give .*two/chip\.toml a name of its"):
+        designs(tmp_path, NETWORK + DATA + sweep + keys)
 
 
 def test_names_of_varied_profiles_are_names_and_differ() -> None:
