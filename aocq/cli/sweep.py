@@ -111,6 +111,8 @@ def command(
     from aocq.sweeps.runs import at_images, planned_runs
 
     place.check()
+    if axes and then is None:
+        raise typer.BadParameter("--axes: they choose designs for --then, which is missing")
     found = read_plan(plan)
     refuse_run_folder(out)
     check_networks(found)
@@ -121,6 +123,10 @@ def command(
         if place.dask or place.shard:
             raise typer.BadParameter(
                 "--dask, --shard: costs alone take seconds here, and are estimated by --workers"
+            )
+        if images is not None or then is not None:
+            raise typer.BadParameter(
+                "--images, --then: the plan has costs_only = true, and no images are evaluated"
             )
         if dry_run:
             print_costs(found, designs, slots, out)

@@ -208,6 +208,7 @@ def test_pruning_wants_few_images_and_axes_that_they_decide_on(
         (("--then", 16), 2, "is evaluated on 16 before that"),
         (("--then", 40, "--axes", "latency_ms"), 3, "one of drop, agreement is wanted"),
         (("--then", 40, "--axes", "drop,latency"), 3, "--axes latency: no such axis"),
+        (("--axes", "drop,latency_ms"), 2, "for --then, which is missing"),
     ):
         assert told in without_torch("sweep", plan, *words, code=code).err
 
@@ -246,7 +247,7 @@ def test_ctrl_c_ends_workers_and_says_how_to_go_on(demo: Demo, tmp_path: Path) -
     done.check(130)
     assert "interrupted; the same command goes on with what was kept" in done.err
     (lease,) = leases(out)
-    limit = time.monotonic() + 20
+    limit = time.monotonic() + 120
     while Path(f"/proc/{lease['process']}").exists():
         assert time.monotonic() < limit
         time.sleep(0.05)
@@ -265,6 +266,8 @@ def test_costs_alone_need_neither_images_nor_torch_once_a_network_is_captured(
     out = tmp_path / "out"
     dry = aocq("sweep", plan, "--dry-run", "--out", out)
     assert "24 designs, costs alone: recipes 3, profiles 2, compute.engine.rows 2" in dry.out
+    for words in (("--images", 8), ("--then", 8)):
+        assert "no images are evaluated" in without_torch("sweep", plan, *words, code=2).err
     done = aocq("sweep", plan, "--workers", 1, "--out", out, code=3)
     again = without_torch("sweep", plan, "--out", out, code=3)
     assert done.out == again.out
