@@ -130,6 +130,10 @@ class _Run:
         return reply
 
     def _outcome_of_death(self, unit: Unit, cause: str) -> Outcome | None:
+        found = unit.find(unit.request) if unit.find is not None else None
+        if found is not None:  # it died behind its result
+            forget_attempts(unit.folder)
+            return Made(value=found, earlier=True)
         causes = note_death(unit.folder, cause)
         if len(causes) < MOST_DEATHS:
             self.note(f"{unit.name}: its worker {cause} ({len(causes)} of {MOST_DEATHS}): again")

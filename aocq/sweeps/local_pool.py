@@ -24,11 +24,13 @@ from typing import Self
 
 from aocq.progress import Note, silent
 from aocq.sweeps.run_state import LOG_NAME
-from aocq.sweeps.unit import Died, Reply, Unit
+from aocq.sweeps.unit import Busy, Died, Reply, Unit
 from aocq.sweeps.work import make
 from simulator.errors import EnvironmentProblem
 
 STARTS = 3  # attempts to start a worker
+LONGEST_END = 5.0  # seconds until it is known how a worker ended
+POLL = 0.01  # seconds between two looks whether it is
 ORPHANED = 0.5  # seconds between two looks whether the command is still there
 # Of the libraries that a worker computes with: each has threads of its own.
 THREADS = (
@@ -216,8 +218,12 @@ def make_in_worker(unit: Unit) -> tuple[Reply, list[str]]:
                 reply = make(unit, silent, notes.append)
         finally:
             faulthandler.disable()
-    if path.stat().st_size == 0:
-        path.unlink()
+    # Of a busy unit it is the log of who makes it, in another command; who removed it before may be
+    # another command, too.
+    if not isinstance(reply, Busy):
+        with suppress(FileNotFoundError):
+            if path.stat().st_size == 0:
+                path.unlink()
     return reply, notes
 
 
@@ -260,9 +266,12 @@ def _cause(process: BaseProcess | None) -> str:
     """Return how a worker ended, as the end of a sentence that begins with it."""
     code = None
     if process is not None:
+        until = time.monotonic() + LONGEST_END
         with suppress(ValueError):
-            process.join(5)
-            code = process.exitcode
+            # The pool's thread waits for the process as well. Where the kernel has told that one
+            # the exit code, a join here returns at once, and before it has written it down.
+            while (code := process.exitcode) is None and time.monotonic() < until:
+                time.sleep(POLL)
     if code is None:
         return "ended in the middle"
     if code >= 0:

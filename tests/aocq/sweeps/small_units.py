@@ -13,7 +13,7 @@ from aocq.progress import Note, Progress
 from aocq.sweeps.unit import Unit
 from simulator.errors import EnvironmentProblem, InputError
 
-RESULT, BEGUN = "result", "begun"
+RESULT, BEGUN, GO_ON = "result", "begun", "go on"
 
 
 class Request(NamedTuple):
@@ -55,6 +55,8 @@ def make(request: Request, progress: Progress, note: Note) -> int:
         os.kill(os.getpid(), signal.SIGKILL)
     if request.act == "slow":
         time.sleep(0.5)
+    while request.act == "waits" and not (request.folder / GO_ON).exists():
+        time.sleep(0.02)
     if request.act == "endless" or (request.act == "endless once" and attempts == 1):
         time.sleep(600)
     if request.act == "ends its parent":

@@ -9,21 +9,23 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 import psutil
 import pytest
-from small_units import BEGUN, RESULT, small_unit
+from small_units import BEGUN, GO_ON, RESULT, small_unit
 
 from aocq.progress import Note, silent
 from aocq.records.lease import take
+from aocq.sweeps import local_pool
 from aocq.sweeps.engine import run_units
 from aocq.sweeps.local_pool import LocalPool
 from aocq.sweeps.pool import ThisProcess
-from aocq.sweeps.run_state import DEATHS_NAME, FAILED_NAME, LEASE_NAME, LOG_NAME
-from aocq.sweeps.unit import Failed, Made, Outcome, Unit
+from aocq.sweeps.run_state import DEATHS_NAME, FAILED_NAME, LEASE_NAME, LOG_NAME, note_death
+from aocq.sweeps.unit import Busy, Failed, Made, Outcome, Unit
 
 # Begins a sweep of endless units in a folder, with two workers.
 ENDLESS = """
@@ -124,6 +126,40 @@ def test_a_worker_that_died_behind_its_result_leaves_no_trace(tmp_path: Path) ->
     assert not (tmp_path / "unit0" / DEATHS_NAME).exists()
 
 
+def test_a_third_death_behind_the_result_is_no_failure(tmp_path: Path) -> None:
+    unit = small_unit(tmp_path, 0, "dies at its end")
+    for cause in ("was ended by SIGKILL", "ended in the middle"):
+        note_death(unit.folder, cause)
+    found, _ = ran([unit], workers=1)
+    assert found["unit 0"] == Made(value=0, earlier=True)
+    assert not (unit.folder / DEATHS_NAME).exists()
+    assert not (unit.folder / FAILED_NAME).exists()
+
+
+def test_how_a_worker_ended_is_known_though_its_pool_waits_for_it_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    process = multiprocessing.get_context("spawn").Process(target=time.sleep, args=(600,))
+    process.start()
+    told, reaped = os.waitpid, threading.Event()
+
+    def slow(number: int, options: int) -> tuple[int, int]:
+        """The kernel's word to a thread that is not run again at once."""
+        found = told(number, options)
+        if found[0] == process.pid:
+            reaped.set()
+            time.sleep(0.5)
+        return found
+
+    monkeypatch.setattr(os, "waitpid", slow)
+    process.kill()
+    pool = threading.Thread(target=process.join)
+    pool.start()
+    assert reaped.wait(60)
+    assert local_pool._cause(process).startswith("was ended by SIGKILL")
+    pool.join()
+
+
 def test_a_unit_that_kills_every_worker_fails_and_the_others_are_made(tmp_path: Path) -> None:
     found, _ = ran([small_unit(tmp_path, 0, "dies"), *(small_unit(tmp_path, n) for n in (1, 2))])
     assert isinstance(found["unit 0"], Failed)
@@ -150,8 +186,7 @@ def test_a_killed_command_takes_its_workers_along_and_counts_as_no_death(tmp_pat
             assert time.monotonic() < limit
             time.sleep(0.02)
             children = {child.pid for child in psutil.Process(process.pid).children()}
-            held = [json.loads(path.read_text("utf-8") or "{}") for path in leases if path.exists()]
-            workers = {each.get("process") for each in held} & children
+            workers = {holder(path) for path in leases} & children
         process.send_signal(signal.SIGKILL)
         process.wait()
         _, alive = psutil.wait_procs([psutil.Process(p) for p in workers if _runs(p)], timeout=20)
@@ -159,6 +194,14 @@ def test_a_killed_command_takes_its_workers_along_and_counts_as_no_death(tmp_pat
     found, notes = ran([small_unit(tmp_path, number) for number in range(2)])
     assert all(isinstance(outcome, Made) for outcome in found.values())
     assert sum("took over from process" in text for text in notes) == 2
+
+
+def holder(lease: Path) -> int:
+    """The process that holds a lease; 0 where none does, or one is just taking it."""
+    try:
+        return int(json.loads(lease.read_text("utf-8"))["process"])
+    except (FileNotFoundError, ValueError):
+        return 0
 
 
 def _runs(process: int) -> bool:
@@ -180,6 +223,24 @@ def test_a_unit_that_another_command_makes_is_waited_for_and_taken(tmp_path: Pat
     assert order == ["unit 1", "unit 0"]
     assert not (units[0].folder / BEGUN).exists()
     assert f"unit 0: process {os.getpid()} on" in notes[-2] + notes[0]
+
+
+def test_two_commands_at_one_unit_keep_its_log_and_both_have_its_result(tmp_path: Path) -> None:
+    unit, same = (small_unit(tmp_path, 0, "waits") for _ in range(2))
+    with LocalPool(1, print) as pool, LocalPool(1, print) as other:
+        pool.begin(unit)
+        limit = time.monotonic() + 60
+        while not holder(unit.folder / LEASE_NAME) or not (unit.folder / BEGUN).exists():
+            assert time.monotonic() < limit
+            time.sleep(0.02)
+        other.begin(same)
+        ((_, busy),) = other.ended(60)
+        assert isinstance(busy, Busy)
+        assert (unit.folder / LOG_NAME).exists()
+        (unit.folder / GO_ON).touch()
+        ((_, reply),) = pool.ended(60)
+    assert isinstance(reply, Made)
+    assert not (unit.folder / LOG_NAME).exists()
 
 
 class BegunInOrder(LocalPool):
@@ -217,6 +278,7 @@ def test_workers_share_the_cores(tmp_path: Path) -> None:
 
 def test_this_process_makes_units_itself_and_shows_what_they_say(tmp_path: Path) -> None:
     notes: list[str] = []
+    before = {child.pid for child in multiprocessing.active_children()}  # of other tests, ending
     units = [small_unit(tmp_path, 0), small_unit(tmp_path, 1, "error")]
     with ThisProcess(silent, notes.append) as pool:
         found = [outcome for _, outcome in run_units(units, pool, notes.append)]
@@ -224,7 +286,7 @@ def test_this_process_makes_units_itself_and_shows_what_they_say(tmp_path: Path)
     assert isinstance(found[1], Failed)
     assert begun(tmp_path, 0) == [os.getpid()]
     assert notes == ["unit 0", "said by every unit", "unit 1"]
-    assert not multiprocessing.active_children()
+    assert {child.pid for child in multiprocessing.active_children()} <= before
 
 
 def test_leaving_the_pool_ends_what_runs(tmp_path: Path) -> None:
