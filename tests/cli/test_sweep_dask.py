@@ -63,13 +63,18 @@ def kill_a_worker_at_a_run(out: Path, workers: set[int]) -> int:
                 if (path.parent / "run.json").exists():
                     continue
                 try:
-                    maker = json.loads(path.read_text("utf-8"))["process"]
-                    parent = psutil.Process(maker).ppid()
+                    maker = psutil.Process(json.loads(path.read_text("utf-8"))["process"])
+                    parent = maker.ppid()
+                    maker.suspend()  # lest it end before its parent
                 except (OSError, ValueError, psutil.Error):  # just ended, or just begun
                     continue
-                assert parent in workers
-                os.kill(parent, signal.SIGKILL)
-                return parent
+                try:
+                    if path.exists() and not (path.parent / "run.json").exists():
+                        assert parent in workers
+                        os.kill(parent, signal.SIGKILL)
+                        return parent
+                finally:
+                    maker.resume()
         time.sleep(0.01)
     raise TimeoutError("no run was made")
 

@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psutil
+from distributed import Client
 
 LONGEST_START = 60.0  # seconds
 
@@ -23,29 +24,34 @@ class Cluster:
 
     def __init__(self, folder: Path) -> None:
         self._log = (folder / "cluster.log").open("ab")
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        self.address = f"tcp://127.0.0.1:{self.port}"
+        self.address = "tcp://127.0.0.1:0"  # the first scheduler's to choose
         self._folder, self.file = folder, folder / "scheduler.json"
         self.scheduler: subprocess.Popen[bytes] | None = None
         self.workers: list[subprocess.Popen[bytes]] = []
 
     def start_scheduler(self) -> None:
-        """Start a scheduler, and wait until it answers."""
-        options = ["--host", "127.0.0.1", "--port", str(self.port), "--no-dashboard", "--no-show"]
+        """Start a scheduler, and wait until it answers; another one at the first one's address."""
+        self.file.unlink(missing_ok=True)
+        port = self.address.rpartition(":")[2]
+        options = ["--host", "127.0.0.1", "--port", port, "--no-dashboard", "--no-show"]
         self.scheduler = self._started(
             "scheduler", *options, "--scheduler-file", str(self.file), variables={}
         )
         limit = time.monotonic() + LONGEST_START
         while time.monotonic() < limit:
-            try:
-                socket.create_connection(("127.0.0.1", self.port), 1).close()
-            except OSError:
+            try:  # its file is there when it listens
+                self.address = json.loads(self.file.read_text("utf-8"))["address"]
+            except (FileNotFoundError, ValueError):
+                assert self.scheduler.poll() is None, "the scheduler ended; see cluster.log"
                 time.sleep(0.05)
             else:
                 return
         raise TimeoutError("the scheduler did not start")
+
+    def wait_for_workers(self) -> None:
+        """Wait until the scheduler knows all workers that were started."""
+        with Client(self.address, timeout=LONGEST_START, set_as_default=False) as client:
+            client.wait_for_workers(len(self.workers), timeout=LONGEST_START)
 
     def start_worker(
         self, *options: str, variables: Mapping[str, str] | None = None
@@ -92,12 +98,14 @@ class Cluster:
 
 @contextmanager
 def cluster(folder: Path, workers: int = 2) -> Iterator[Cluster]:
-    """A cluster, until the block ends."""
+    """A cluster whose workers have come, until the block ends."""
     found = Cluster(folder)
     try:
         found.start_scheduler()
         for _ in range(workers):
             found.start_worker()
+        if workers:
+            found.wait_for_workers()
         yield found
     finally:
         found.close()

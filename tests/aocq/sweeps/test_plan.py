@@ -180,7 +180,9 @@ def test_two_varied_chips_of_one_name_are_refused(tmp_path: Path) -> None:
     sweep = '[sweep]\nprofiles = ["one/chip.toml", "two/chip.toml"]\n'
     assert len(designs(tmp_path, NETWORK + DATA + sweep)) == 2
     keys = '[sweep.keys]\n"compute.engine.columns" = [8]\n'
-    with pytest.raises(InputError, match=r"chip_columns8\.toml; give .*two/chip\.toml a name of its"):
+    with pytest.raises(
+        InputError, match=r"chip_columns8\.toml; give .*two/chip\.toml a name of its"
+    ):
         designs(tmp_path, NETWORK + DATA + sweep + keys)
 
 
