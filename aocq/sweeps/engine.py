@@ -130,15 +130,15 @@ class _Run:
         return reply
 
     def _outcome_of_death(self, unit: Unit, cause: str) -> Outcome | None:
-        found = unit.find(unit.request) if unit.find is not None else None
-        if found is not None:  # it died behind its result
-            forget_attempts(unit.folder)
-            return Made(value=found, earlier=True)
         causes = note_death(unit.folder, cause)
         if len(causes) < MOST_DEATHS:
             self.note(f"{unit.name}: its worker {cause} ({len(causes)} of {MOST_DEATHS}): again")
             self.waiting.append(unit)
             return None
+        found = unit.find(unit.request) if unit.find is not None else None
+        if found is not None:  # this time it died behind its result
+            forget_attempts(unit.folder)
+            return Made(value=found, earlier=True)
         reason = f"its worker {cause}; so did {len(causes) - 1} before it"
         if len(set(causes)) > 1:
             reason = f"its worker {'; then it '.join(causes)}"
