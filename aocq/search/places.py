@@ -15,7 +15,7 @@ from aocq.methods.tensor_widths import weight_widths
 from aocq.recipes.layer_rules import LayerRule, LayerRules, meets, resolved
 from aocq.recipes.recipe import Recipe
 from aocq.recipes.widths import readable_widths, reads
-from aocq.transforms.reader_widths import classifiers
+from aocq.transforms.reader_widths import PRODUCTS, classifiers
 from simulator.errors import InputError
 from simulator.profile import NpuProfile
 
@@ -101,7 +101,7 @@ def widths_in(graph: FloatGraph, recipe: Recipe) -> dict[tuple[str, Key], int]:
     layers = [node for node in graph.nodes if node.op is FloatOp.LINEAR]
     weights = weight_widths(graph, recipe)
     names = [node.name for node in graph.nodes]
-    products = [node.name for node in graph.nodes if node.op in {FloatOp.LINEAR, FloatOp.MATMUL}]
+    products = [node.name for node in graph.nodes if node.op in PRODUCTS]
     ruled = resolved(recipe.layers, "a", products, names)
     ends = {node.name for node in classifiers(graph)}
     stream = residual_stream(graph)
@@ -120,21 +120,25 @@ def _has_operand(graph: FloatGraph, layer: FloatNode, stream: Collection[str]) -
 
 
 def recipe_at(recipe: Recipe, graph: FloatGraph, widths: Widths) -> Recipe:
-    """Return a recipe with the given widths, in few rules.
+    """Return a recipe with the given widths at places, and its own everywhere else, in few rules.
 
     The width of weights that most layers have is the recipe's own. Others have a rule: one pattern
     where it meets layers of one width alone, as ``blocks.*.attn.proj``. Rules of other things stay.
     """
-    weights = [bits for place, bits in widths.items() if place.key == "w"]
-    common = Counter(weights).most_common(1)[0][0] if weights else recipe.weight_bits
-    bare = replace(recipe, weight_bits=common, layers=_without(recipe.layers, widths))
+    wanted = widths_in(graph, recipe) | {(p.op, p.key): bits for p, bits in widths.items()}
+    weights = Counter(bits for (_, key), bits in wanted.items() if key == "w")
+    common = weights.most_common(1)[0][0] if weights else recipe.weight_bits
+    bare = replace(recipe, weight_bits=common, layers=_without(recipe.layers, graph, wanted))
     rules = {pattern: rule.given() for pattern, rule in bare.layers.items()}
     own = widths_in(graph, bare)
     for key in KINDS:
-        wanted = {place.op: bits for place, bits in widths.items() if place.key == key}
-        for op, bits in wanted.items():
+        of_key = {op: bits for (op, other), bits in wanted.items() if other == key}
+        stay = bare.layers.values_of(key)  # a pattern could tie with one of these, or lose to it
+        contested = any(meets(pattern, op) for pattern in stay for op in of_key)
+        for op, bits in of_key.items():
             if own[op, key] != bits:
-                rules.setdefault(_pattern(op, wanted), {})[key] = bits
+                pattern = op if contested else _pattern(op, of_key)
+                rules.setdefault(pattern, {})[key] = bits
     return replace(
         bare, layers=LayerRules.of({name: LayerRule(**rule) for name, rule in rules.items()})
     )
@@ -147,11 +151,21 @@ def _pattern(op: str, wanted: Mapping[str, int]) -> str:
     return pattern if met == {wanted[op]} else op
 
 
-def _without(rules: LayerRules, widths: Widths) -> LayerRules:
-    """Return rules less what they say of the widths at places."""
+def _without(
+    rules: LayerRules, graph: FloatGraph, wanted: Collection[tuple[str, Key]]
+) -> LayerRules:
+    """Return rules less the widths that they give nothing but layers that get theirs anew."""
+    able: Mapping[Key, list[str]] = {
+        "w": [node.name for node in graph.nodes if node.op is FloatOp.LINEAR],
+        "a": [node.name for node in graph.nodes if node.op in PRODUCTS],
+    }
     kept = {}
     for pattern, rule in rules.items():
-        said = {place.key for place in widths if meets(pattern, place.op)}
+        said = {
+            key
+            for key, names in able.items()
+            if all((name, key) in wanted for name in names if meets(pattern, name))
+        }
         others = {key: value for key, value in rule.given().items() if key not in said}
         if others:
             kept[pattern] = LayerRule(**others)

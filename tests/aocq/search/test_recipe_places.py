@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from tiny_models import SMALL, input_size, network
 
 from aocq.capture import capture
-from aocq.recipes.layer_rules import LayerRule, LayerRules
+from aocq.recipes.layer_rules import LayerRule, LayerRules, resolved
 from aocq.recipes.recipe import Recipe
 from aocq.search.places import places_of, recipe_at, widths_in
+from aocq.transforms.reader_widths import PRODUCTS
 from simulator.errors import InputError
 from simulator.profile import load_profile
 
@@ -96,3 +97,36 @@ def test_the_commonest_width_is_the_recipes_own() -> None:
     places = places_of(GRAPH, Recipe(weight_bits=4), W4A8)
     made = recipe_at(Recipe(weight_bits=4), GRAPH, dict.fromkeys(places, 8))
     assert made == Recipe(weight_bits=8)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "among"),
+    [
+        (Recipe(weight_bits=4, end_bits=8), (4,)),
+        (Recipe(weight_bits=8, layers=LayerRules.of({"blocks": LayerRule(w=4)})), (8,)),
+        (Recipe(weight_bits=4, layers=LayerRules.of({"blocks.0": LayerRule(w=8)})), (8,)),
+    ],
+)
+@pytest.mark.parametrize("end", [0, -1])
+def test_layers_without_a_choice_keep_their_width(
+    recipe: Recipe, among: tuple[int, ...], end: int
+) -> None:
+    places = places_of(GRAPH, recipe, W4A8, among)
+    widths = widths_in(GRAPH, recipe)
+    assert 0 < len(places) < sum(key == "w" for _, key in widths)
+    wanted = {place: place.widths[end] for place in places}
+    chosen = {(place.op, place.key): bits for place, bits in wanted.items()}
+    assert widths_in(GRAPH, recipe_at(recipe, GRAPH, wanted)) == widths | chosen
+
+
+@pytest.mark.parametrize("bits", [8, 16])
+def test_what_a_rule_says_of_products_without_weights_stays(bits: int) -> None:
+    recipe = Recipe(layers=LayerRules.of({"blocks.1": LayerRule(a=16)}))
+    places = places_of(GRAPH, recipe, WIDE)
+    made = recipe_at(recipe, GRAPH, {p: bits if p.key == "a" else b for p, b in places.items()})
+    names = [node.name for node in GRAPH.nodes]
+    products = [node.name for node in GRAPH.nodes if node.op in PRODUCTS]
+    before, after = (resolved(each.layers, "a", products, names) for each in (recipe, made))
+    assert after["blocks.1.attn.scores"] == before["blocks.1.attn.scores"] == 16
+    assert "blocks.0.attn.scores" not in after
+    assert {bits} == {found for (_, key), found in widths_in(GRAPH, made).items() if key == "a"}
