@@ -13,11 +13,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from aocq.records.design_costs import DesignCosts
-from aocq.search.budget import Budget, exceeded, in_words
+from aocq.search.budget import Budget
 from aocq.search.noise_model import Measured, Scores, fitted
 from aocq.search.places import Widths
-from aocq.search.plan import StepCosts, lowest, neighbours, plan, spread
-from simulator.errors import InputError
+from aocq.search.plan import StepCosts, check_affordable, lowest, neighbours, plan, spread
 
 PLANNED, CORRECTED, NEIGHBOUR = "along the plan", "corrected plan", "neighbour of the plan"
 
@@ -67,12 +66,7 @@ def proposals(
     InputError
         If the lowest widths are above the budget.
     """
-    least = costs.of(lowest(costs.start))
-    if exceeded(least, budget):
-        raise InputError(
-            f"no recipe of this network is within the budget: the lowest widths everywhere have "
-            f"{in_words(least, budget)}; raise the budget, or choose another profile"
-        )
+    check_affordable(costs, budget)
     left = evaluations
     noise = fitted(scores, measured(known()))
     for widths in spread(plan(noise, costs, budget), min(along, left), noise, costs.start):

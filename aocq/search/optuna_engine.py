@@ -17,7 +17,7 @@ from aocq.search.budget import Budget
 from aocq.search.greedy_search import Emulated, Proposal, measured
 from aocq.search.noise_model import Scores, decibel_of, fitted
 from aocq.search.places import Place, Widths
-from aocq.search.plan import StepCosts, plan, spread
+from aocq.search.plan import StepCosts, check_affordable, plan, spread
 from aocq.search.scored_run import ScoredRun
 from simulator.errors import EnvironmentProblem
 
@@ -65,12 +65,18 @@ def optuna_proposals(
         file of trials, which a later call goes on with
     name
         of the study in it: a digest of all that the trials depend on
+
+    Raises
+    ------
+    InputError
+        If the lowest widths are above the budget.
     """
     import optuna
     from optuna.storages import JournalStorage
     from optuna.storages.journal import JournalFileBackend
     from optuna.trial import TrialState
 
+    check_affordable(costs, budget)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     places = list(costs.start)
     noise = fitted(scores, measured(known()))

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from aocq.records.design_costs import DesignCosts
-from aocq.search.budget import Budget
+from aocq.search.budget import Budget, exceeded, in_words
 from aocq.search.noise_model import NoiseModel
 from aocq.search.places import Place, Widths
+from simulator.errors import InputError
 
 # What a step costs beside its share of the budget, so that of free steps the better one is first.
 LEAST_PRICE = 1e-9
@@ -61,6 +62,22 @@ class Step:
 def lowest(places: Collection[Place]) -> dict[Place, int]:
     """Return the lowest width of every place."""
     return {place: place.widths[0] for place in places}
+
+
+def check_affordable(costs: StepCosts, budget: Budget) -> None:
+    """Check that the lowest widths are within a budget.
+
+    Raises
+    ------
+    InputError
+        If they are above it, or a cost that it limits is not known.
+    """
+    least = costs.of(lowest(costs.start))
+    if exceeded(least, budget):
+        raise InputError(
+            "no recipe of this network is within the budget: the lowest widths everywhere have "
+            f"{in_words(least, budget)}; raise the budget, or choose another profile"
+        )
 
 
 def plan(

@@ -5,12 +5,11 @@ from __future__ import annotations
 
 from aocq.recipes.recipe_file import recipe_toml
 from aocq.records.search import Quality
-from aocq.search.budget import Budget, exceeded, in_words
+from aocq.search.budget import Budget
 from aocq.search.noise_model import Measured, fitted, share_of
 from aocq.search.places import recipe_at
-from aocq.search.plan import lowest, plan
+from aocq.search.plan import check_affordable, lowest, plan
 from aocq.search.scored_run import ScoredRun
-from simulator.errors import InputError
 
 MORE = 1.1  # of the run's weight bytes, where no budget is given
 
@@ -29,12 +28,7 @@ def proposed_recipe(scored: ScoredRun, budget: Budget) -> tuple[str, Budget]:
         If the lowest widths are above the budget.
     """
     allowed = budget or usual_budget(scored)
-    least = scored.costs.of(lowest(scored.places))
-    if exceeded(least, allowed):
-        raise InputError(
-            "no recipe of this network is within the budget: the lowest widths everywhere have "
-            f"{in_words(least, allowed)}; raise the budget, or choose another profile"
-        )
+    check_affordable(scored.costs, allowed)
     noise = share_of(Quality.of_run(scored.start).sqnr_db)
     start = [Measured(widths=scored.places, noise=noise)] if noise > 0 else []
     steps = plan(fitted(scored.scores.shares(), start), scored.costs, allowed)

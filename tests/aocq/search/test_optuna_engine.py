@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from small_plans import AT_FOUR, PLACES, REST, UNIFORM, scores, step_costs
 from aocq.search.greedy_search import Emulated
 from aocq.search.noise_model import NoiseModel
 from aocq.search.optuna_engine import optuna_proposals
+from simulator.errors import InputError
 
 pytest.importorskip("optuna")
 
@@ -20,14 +22,18 @@ START = Emulated(widths=UNIFORM, noise=sum(AT_FOUR.values()) + REST, costs=step_
 
 
 def trials(
-    folder: Path, evaluations: int = 8, stop_after: int | None = None, seed: int = 1
+    folder: Path,
+    evaluations: int = 8,
+    stop_after: int | None = None,
+    seed: int = 1,
+    budget: Mapping[str, float] = BUDGET,
 ) -> list[tuple[int, ...]]:
     """The bits of the designs; with ``stop_after``, the search is left while one is emulated."""
     known, found = [START], []
     for proposal in optuna_proposals(
         scores(),
         step_costs(),
-        BUDGET,
+        budget,
         lambda: known,
         evaluations=evaluations,
         along=2,
@@ -60,6 +66,15 @@ def test_an_interrupted_search_ends_as_an_uninterrupted_one(
     for stop in stops:
         assert trials(tmp_path / "parts", stop_after=stop) == whole[:stop]
     assert trials(tmp_path / "parts") == whole
+
+
+@pytest.mark.parametrize("budget", [{"weight_bytes": 2000.0}, {"energy_mj": 1e9}])
+def test_a_budget_below_the_lowest_widths_is_refused(
+    tmp_path: Path, budget: dict[str, float]
+) -> None:
+    with pytest.raises(InputError, match="the lowest widths everywhere have"):
+        trials(tmp_path, budget=budget)
+    assert not (tmp_path / "optuna.journal").exists()
 
 
 def test_another_seed_has_other_trials(tmp_path: Path) -> None:
