@@ -107,7 +107,7 @@ def search_figure(found: SearchResult) -> Picture:
             )
         if (most := found.budget.get("weight_bytes")) is not None:
             axes.axvline(most / 1e6, color=palette.RED[0], linestyle="--", label="budget")
-        for row in (rows[0], *front):
+        for row in dict.fromkeys((*rows[:1], *front)):
             axes.annotate(
                 str(row.number),
                 (row.costs.weight_bytes / 1e6, _decibel(row)),

@@ -18,7 +18,9 @@ function scaleOf(figures, log, from, to) {
     high = Math.max(high, turned(value));
   }
   if (!(low <= high)) [low, high] = [0, 1];
-  const room = low === high ? Math.abs(low) / 10 || 1 : (high - low) * 0.06;
+  // Figures that differ in their last digits alone leave no room for ticks between them.
+  const size = Math.max(Math.abs(low), Math.abs(high));
+  const room = high - low <= 1e-9 * size ? size / 10 || 1 : (high - low) * 0.06;
   [low, high] = [low - room, high + room];
   const at = (value) => from + ((turned(value) - low) / (high - low)) * (to - from);
   const back = (place) => {

@@ -172,6 +172,17 @@ def _front() -> str:
     return html(front_of(designs, ("drop", "latency_ms", "weight_bytes")))
 
 
+def _close() -> str:
+    """Return a front of designs whose figures differ in their last digits alone."""
+    from built_front import design
+
+    from reports.front import front_of
+    from reports.front_page import html
+
+    designs = [design("a", 0.1 + 0.2, 0.123), design("b", 0.3, 0.12300000000000001)]
+    return html(front_of(designs, ("drop", "latency_ms", "weight_bytes")))
+
+
 PAGES: dict[str, Callable[[], str]] = {
     "whole": _whole,
     "older": _older,
@@ -182,4 +193,5 @@ PAGES: dict[str, Callable[[], str]] = {
     "boxes": _boxes,
     "crowded": _crowded,
     "front": _front,
+    "close": _close,
 }

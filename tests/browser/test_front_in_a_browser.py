@@ -74,6 +74,15 @@ def test_a_point_is_drawn_for_every_design_of_a_set_and_leads_to_its_report(fron
     assert front.complaints == []
 
 
+def test_figures_that_differ_in_their_last_digits_alone_are_drawn(
+    chromium: Browser, page_of: Pages
+) -> None:
+    chromium.open(page_of("close"), 1280)
+    assert chromium.ask(f"{POINTS}.length") == 2
+    assert chromium.ask("document.querySelectorAll('#scatter text').length") < 40
+    assert chromium.complaints == []
+
+
 def test_points_lie_as_their_figures_do_on_whatever_axes_are_chosen(front: Browser) -> None:
     for across, up in (("1", "0"), ("2", "1"), ("4", "2")):
         chosen(front, "across", across)

@@ -153,3 +153,8 @@ def test_a_search_is_drawn(rows: tuple[CandidateRow, ...]) -> None:
     drawn = search_figure(replace(SEARCH, rows=rows))
     assert f"{len(rows)} candidates" in drawn.svg
     assert drawn.png.startswith(b"\x89PNG")
+
+
+def test_a_search_without_any_noise_is_drawn_too() -> None:
+    found = replace(FIRST, found=replace(START, sqnr_db=None), on_front=True)
+    assert "0 candidates" in search_figure(replace(SEARCH, rows=(found,))).svg
