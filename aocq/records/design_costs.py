@@ -3,9 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from types import MappingProxyType
+from dataclasses import asdict, dataclass, fields
 
 from aocq.records.run import RunResult
 
@@ -40,7 +38,7 @@ class DesignCosts:
         )
 
     def of(self, axis: str) -> float:
-        """Return the cost on an axis of :data:`AXES`; infinite where it is not known."""
+        """Return the cost on an axis of :data:`BUDGET_AXES`; infinite where it is not known."""
         found = getattr(self, axis)
         return float("inf") if found is None else float(found)
 
@@ -72,13 +70,5 @@ class DesignCosts:
         return asdict(self)
 
 
-# Axes that a budget can hold, and what they are, with their units.
-AXES: Mapping[str, str] = MappingProxyType(
-    {
-        "latency_ms": "latency of one image, ms",
-        "weight_bytes": "bytes of weights and other constants",
-        "energy_mj": "energy of one image, mJ",
-        "peak_sram_bytes": "peak bytes of activations in SRAM",
-        "cycles": "cycles of one image",
-    }
-)
+# Axes that a budget can hold: those of fronts that cost (:data:`aocq.records.axes.AXES`), and cycles.
+BUDGET_AXES = tuple(field.name for field in fields(DesignCosts))

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from difflib import get_close_matches
 
-from aocq.records.design_costs import AXES, DesignCosts
+from aocq.records.design_costs import BUDGET_AXES, DesignCosts
 
 Budget = Mapping[str, float]
 
@@ -26,10 +26,11 @@ def parse_budget(text: str) -> dict[str, float]:
         axis, equals, value = (word.strip() for word in part.partition("="))
         if not equals:
             raise ValueError(f"{part.strip()!r}: wanted AXIS=NUMBER, e.g. latency_ms=10")
-        if axis not in AXES:
-            near = get_close_matches(axis, list(AXES), 1)
+        if axis not in BUDGET_AXES:
+            near = get_close_matches(axis, BUDGET_AXES, 1)
             nearest = f"; nearest: {near[0]}" if near else ""
-            raise ValueError(f"{axis!r}: no such axis; choose from {', '.join(AXES)}{nearest}")
+            known = ", ".join(BUDGET_AXES)
+            raise ValueError(f"{axis!r}: no such axis; choose from {known}{nearest}")
         if axis in found:
             raise ValueError(f"{axis}: given twice")
         found[axis] = _positive(axis, value)

@@ -9,6 +9,7 @@ from typing import Any
 from built_run import build, build_with_costs
 
 from aocq.records.axes import AXES, figures_of_run, outermost_register
+from aocq.records.design_costs import BUDGET_AXES, DesignCosts
 from aocq.records.run import ProofRecord
 
 
@@ -63,3 +64,13 @@ def test_logits_without_noise_have_an_infinite_sqnr() -> None:
 def test_less_is_better_of_a_loss() -> None:
     assert AXES["sqnr_db"].loss(30.0) < AXES["sqnr_db"].loss(20.0)
     assert AXES["latency_ms"].loss(3.0) < AXES["latency_ms"].loss(4.0)
+
+
+def test_a_budgets_axes_are_those_of_fronts_and_cycles() -> None:
+    result, _ = build_with_costs(2)
+    costs, figures = DesignCosts.of_run(result), figures_of_run(result)
+    assert {*BUDGET_AXES} - {*figures} == {"cycles"}
+    assert {axis: costs.of(axis) for axis in figures if axis in BUDGET_AXES} == {
+        axis: figure for axis, figure in figures.items() if axis in BUDGET_AXES
+    }
+    assert costs.of("cycles") == result.cycles.total

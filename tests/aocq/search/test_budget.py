@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from aocq.records.design_costs import AXES, DesignCosts
+from aocq.records.design_costs import DesignCosts
 from aocq.search.budget import exceeded, in_words, parse_budget
 
 COSTS = DesignCosts(weight_bytes=3e6, cycles=100, latency_ms=10.0, peak_sram_bytes=5e5)
@@ -41,10 +41,6 @@ def test_equal_costs_are_within_a_budget_and_greater_ones_are_not() -> None:
 
 def test_an_unknown_energy_exceeds_every_budget_of_energy() -> None:
     assert exceeded(COSTS, {"energy_mj": 1e9}) == ["energy_mj"]
-
-
-def test_every_axis_is_a_cost() -> None:
-    assert {*AXES} == {*COSTS.plain()}
 
 
 def test_words_name_cost_and_limit() -> None:
