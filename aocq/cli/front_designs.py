@@ -38,20 +38,20 @@ def designs_below(folders: list[Path], out: Path) -> list[Design]:
             raise InputError(
                 f"{folder}: no {RUN_NAME} and no {TABLE_NAME} in it or below; name what --out named"
             )
-        runs |= of_runs
-        tables |= of_tables
+        _add_new(runs, of_runs)
+        _add_new(tables, of_tables)
     of_table: dict[Path, tuple[str, TableRow]] = {}
     without_runs: list[Design] = []
     for place, name in tables.items():
         for row in read_table(place / TABLE_NAME):
             told = f"{name}: {_told(row)}"
             if row.run:
-                of_table[(place / row.run).absolute()] = (told, row)
+                of_table[(place / row.run).resolve()] = (told, row)
             elif row.method != FLOAT:
                 without_runs.append(Design(name=told, row=row))
     _note_missing(of_table)
     found = [
-        _of_run(place, name, of_table.get(place.absolute()), out) for place, name in runs.items()
+        _of_run(place, name, of_table.get(place.resolve()), out) for place, name in runs.items()
     ]
     return _each_named_once([*found, *without_runs])
 
@@ -62,6 +62,12 @@ def _holders(folder: Path, name: str) -> dict[Path, str]:
 
     found = [path.parent for path in sorted(folder.rglob(name)) if WORK not in path.parts]
     return {place: str(place.relative_to(folder.parent)) for place in found}
+
+
+def _add_new(known: dict[Path, str], found: dict[Path, str]) -> None:
+    """Add folders that are not known by another path."""
+    there = {place.resolve() for place in known}
+    known |= {place: name for place, name in found.items() if place.resolve() not in there}
 
 
 def _note_missing(of_table: dict[Path, tuple[str, TableRow]]) -> None:

@@ -108,6 +108,15 @@ def test_a_sweeps_rows_name_its_runs_and_stand_for_costs_without_one(
     assert "1 of 4 designs without a rank: no figure of latency_ms, weight_bytes." in done.out
 
 
+def test_folders_that_are_named_twice_count_once(
+    without_torch: Run, sweep: Path, tmp_path: Path
+) -> None:
+    again = sweep / "runs" / ".."
+    axes = ("--axes", "latency_ms,weight_bytes", "--out", tmp_path)
+    without_torch("front", sweep, again, sweep / "runs", *axes)
+    assert len(json.loads((tmp_path / "front.json").read_text("utf-8"))["rows"]) == 4
+
+
 def test_costs_alone_have_the_axes_that_they_have_figures_of(
     without_torch: Run, tmp_path: Path
 ) -> None:
