@@ -94,10 +94,12 @@ def optuna_proposals(
         before = {trial.number: trial for trial in study.trials}.get(number)
         number += 1
         if before is not None and before.state in {TrialState.COMPLETE, TrialState.PRUNED}:
+            if before.state is TrialState.PRUNED:
+                above += 1
+                continue
             widths = _widths(places, before.params)
-            if before.state is TrialState.COMPLETE:
-                yielded, above = yielded + 1, 0
-                yield Proposal(widths=widths, reason=REASON, noise=noise.noise(widths))
+            yielded, above = yielded + 1, 0
+            yield Proposal(widths=widths, reason=REASON, noise=noise.noise(widths))
             continue
         study.sampler = optuna.samplers.TPESampler(
             seed=(seed + number) % (1 << 32),

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from small_plans import AT_FOUR, PLACES, REST, UNIFORM, scores, step_costs
 
+from aocq.search import optuna_engine
 from aocq.search.greedy_search import Emulated
 from aocq.search.noise_model import NoiseModel
 from aocq.search.optuna_engine import optuna_proposals
@@ -75,6 +76,16 @@ def test_a_budget_below_the_lowest_widths_is_refused(
     with pytest.raises(InputError, match="the lowest widths everywhere have"):
         trials(tmp_path, budget=budget)
     assert not (tmp_path / "optuna.journal").exists()
+
+
+def test_a_search_that_gave_up_gives_up_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(optuna_engine, "MOST_ABOVE_BUDGET", 12)
+    narrow = {"weight_bytes": 2300.0}  # for the lowest widths alone
+    found = trials(tmp_path, budget=narrow, evaluations=50)
+    assert len(found) < 50
+    assert trials(tmp_path, budget=narrow, evaluations=50) == found
 
 
 def test_another_seed_has_other_trials(tmp_path: Path) -> None:
