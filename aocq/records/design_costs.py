@@ -70,5 +70,5 @@ class DesignCosts:
         return asdict(self)
 
 
-# Axes that a budget can hold: those of fronts that cost (:data:`aocq.records.axes.AXES`), and cycles.
+# Axes that a budget can hold: those of fronts that are costs (records/axes.py), and cycles.
 BUDGET_AXES = tuple(field.name for field in fields(DesignCosts))
