@@ -124,7 +124,8 @@ def test_options_win_over_a_file_and_a_file_over_the_preset(tmp_path: Path) -> N
 
 def test_commands_say_themselves_that_they_resume() -> None:
     assert {name for name in app.COMMANDS if app.resumes_after([name, "--out", "x"])} == {
-        *("verify", "demo", "sweep", "table2", "ablate", "targets", "accumulators")
+        *("verify", "demo", "sweep", "table2", "ablate", "targets", "accumulators"),
+        *("sensitivity", "search"),
     }
     assert not app.resumes_after([])
     assert not app.resumes_after(["--help"])
