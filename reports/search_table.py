@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from aocq.records.design_costs import budget_in_words
 from aocq.records.search import CandidateRow, Quality, SearchResult
 from reports.design_costs import COST_HEADS, cost_cells
 from reports.flat_csv import flat_csv
@@ -29,7 +30,7 @@ _LEGEND = (
 
 def markdown(found: SearchResult) -> str:
     """Return all candidates as Markdown, those that were confirmed in a table of their own."""
-    budget = ", ".join(f"{axis} ≤ {most:g}" for axis, most in found.budget.items())
+    budget = budget_in_words(found.budget)
     parts = [
         f"# Recipes of {found.network} on {found.profile} within {budget}",
         f"Engine {found.engine}; {found.rows[0].found.images} images in the search.",

@@ -51,7 +51,7 @@ def command(
 
     Example: aocq search runs/deit_w4a8 --budget weight_bytes=3.5e6 --preset fast --out runs/search
 
-    Next: aocq verify MODEL --recipe runs/search/recipe-5.toml
+    Next: aocq verify MODEL --recipe runs/search/recipe-5.toml --profile PROFILE
     """
     from aocq import progress
     from aocq.records.publishing import claimed
@@ -93,7 +93,7 @@ def command(
             _engine(found, asked, searching, out),
             candidates,
             others.on(images, CONFIRM),
-            lambda result, recipes: publish_search(result, recipes, out),
+            lambda result, recipes: publish_search(result, recipes, out, run.resolve().name),
         )
     print_result(told, as_json=as_json)
     print(f"table: {out / NAME}.md", file=sys.stderr)
@@ -126,12 +126,19 @@ def _engine(found: ScoredRun, asked: SearchPlan, searching: EngineOptions, out: 
     return greedy if searching.engine == "greedy" else by_optuna
 
 
-def publish_search(found: SearchResult, recipes: Mapping[int, Recipe], out: Path) -> None:
-    """Let the table, the figure and the front's recipes take the place of the earlier ones."""
+def publish_search(found: SearchResult, recipes: Mapping[int, Recipe], out: Path, run: str) -> None:
+    """Let the table, the figure and the front's recipes take the place of the earlier ones.
+
+    Parameters
+    ----------
+    run
+        name of the folder of the run that the search began with
+    """
     from dataclasses import replace
 
     from aocq.recipes.recipe_file import recipe_toml
     from aocq.records.publishing import publish, staging
+    from reports.recipe_heading import candidate_heading
     from reports.search_figures import search_figure
     from reports.search_table import csv_text, json_text, markdown
     from simulator.files import write_text
@@ -144,7 +151,8 @@ def publish_search(found: SearchResult, recipes: Mapping[int, Recipe], out: Path
     found = replace(found, rows=rows)
     for row in rows:
         if row.recipe:
-            write_text(complete / row.recipe, recipe_toml(recipes[row.number]))
+            heading = candidate_heading(found, row, run)
+            write_text(complete / row.recipe, recipe_toml(recipes[row.number], heading))
     write_text(complete / f"{NAME}.md", markdown(found))
     write_text(complete / f"{NAME}.csv", csv_text(found))
     write_text(complete / f"{NAME}.json", json_text(found))

@@ -18,6 +18,7 @@ from aocq.cli.run_sources import RunFolder, SourceOptions
 
 if TYPE_CHECKING:
     from aocq.records.search import Sensitivity
+    from aocq.search.proposed import Proposed
 
 NAME, RECIPE = "sensitivity", "recipe.toml"
 SHOWN = 20  # steps on the terminal
@@ -66,12 +67,13 @@ def command(
         folders, limit = sources.folders(), bounds.limit
         again, laboratory = opened(run, folders, emulation, out, limit, bounds.preset)
         found = scored(again, laboratory, parsed_widths(bounds.widths))
-        recipe, allowed = proposed_recipe(found, parsed_budget(bounds.budget))
+        proposed = proposed_recipe(found, parsed_budget(bounds.budget))
 
         def publish_rows(rows: Sensitivity) -> None:
-            publish_sensitivity(rows, recipe, out)
+            publish_sensitivity(rows, proposed, out, run.resolve().name)
 
         told = sensitivity(found, laboratory, confirm, publish_rows)
+    from aocq.records.design_costs import budget_in_words
     from reports.sensitivity_table import (
         HEADS,
         cells,
@@ -86,13 +88,21 @@ def command(
         print_columns(HEADS, cells(told, SHOWN))
         print(correlation_in_words(told))
         print(kinds_in_words(told))
-    within = ", ".join(f"{axis} ≤ {most:.6g}" for axis, most in allowed.items())
+    within = budget_in_words(proposed.budget)
     print(f"table: {out / NAME}.md; recipe for {within}: {out / RECIPE}", file=sys.stderr)
 
 
-def publish_sensitivity(found: Sensitivity, recipe: str, out: Path) -> None:
-    """Let table, figure and recipe take the place of the earlier ones in ``out``."""
+def publish_sensitivity(found: Sensitivity, proposed: Proposed, out: Path, run: str) -> None:
+    """Let table, figure and recipe take the place of the earlier ones in ``out``.
+
+    Parameters
+    ----------
+    run
+        name of the run's folder
+    """
+    from aocq.recipes.recipe_file import recipe_toml
     from aocq.records.publishing import publish, staging
+    from reports.recipe_heading import proposed_heading
     from reports.search_figures import sensitivity_figure
     from reports.sensitivity_table import csv_text, json_text, markdown
     from simulator.files import write_text
@@ -101,6 +111,9 @@ def publish_sensitivity(found: Sensitivity, recipe: str, out: Path) -> None:
     write_text(complete / f"{NAME}.md", markdown(found))
     write_text(complete / f"{NAME}.csv", csv_text(found))
     write_text(complete / f"{NAME}.json", json_text(found))
-    write_text(complete / RECIPE, recipe)
+    heading = proposed_heading(
+        found, proposed.budget, proposed.expected_db, proposed.costs, run, RECIPE
+    )
+    write_text(complete / RECIPE, recipe_toml(proposed.recipe, heading))
     sensitivity_figure(found).write(complete, NAME)
     publish(out, NAME, found.network)

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import math
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -34,6 +34,7 @@ from aocq.recipes.layer_rules import KEYS
 from aocq.recipes.methods import METHOD_SPECS
 from aocq.recipes.recipe import Recipe
 from simulator import strict_json
+from simulator.control_characters import escaped
 from simulator.errors import InputError
 from simulator.reading import read_bytes
 
@@ -123,8 +124,13 @@ def written_recipe(table: Mapping[str, Any], layers: Mapping[str, Any]) -> Writt
     )
 
 
-def recipe_toml(recipe: Recipe) -> str:
+def recipe_toml(recipe: Recipe, heading: Sequence[str] = ()) -> str:
     """Return the text of a recipe's file, every field and option stated.
+
+    Parameters
+    ----------
+    heading
+        lines of comment that the file begins with
 
     Needs the package ``tomlkit``, of the extra ``quantize``.
     """
@@ -134,6 +140,12 @@ def recipe_toml(recipe: Recipe) -> str:
     plain = recipe.plain()
     layers = plain.pop("layers", {})
     document = tomlkit.document()
+    for line in heading:
+        # A comment ends with its line; names of folders may hold what is no text.
+        text = escaped(" ".join(line.split())).encode(errors="backslashreplace").decode()
+        document.add(tomlkit.comment(text))
+    if heading:
+        document.add(tomlkit.nl())
     document["format"] = FORMAT
     # TOML has no null: what is None is left out, and is None again when it is read.
     document["recipe"] = {key: value for key, value in plain.items() if value is not None}

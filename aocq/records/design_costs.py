@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 
 from aocq.records.run import RunResult
@@ -68,6 +70,19 @@ class DesignCosts:
     def plain(self) -> dict[str, float | None]:
         """Return the costs as JSON and CSV have them."""
         return asdict(self)
+
+
+WHOLE = frozenset({"weight_bytes", "cycles", "peak_sram_bytes"})
+
+
+def budget_in_words(budget: Mapping[str, float]) -> str:
+    """Return a budget as people read it: ``weight_bytes ≤ 76,510, latency_ms ≤ 2.5``."""
+    return ", ".join(f"{axis} ≤ {most_in_words(axis, most)}" for axis, most in budget.items())
+
+
+def most_in_words(axis: str, most: float) -> str:
+    """Return a limit on an axis; of what is counted in whole numbers, the whole number below."""
+    return f"{math.floor(most):,}" if axis in WHOLE else f"{most:.6g}"
 
 
 # Axes that a budget can hold: those of fronts that are costs (records/axes.py), and cycles.

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping
 from difflib import get_close_matches
 
-from aocq.records.design_costs import BUDGET_AXES, DesignCosts
+from aocq.records.design_costs import BUDGET_AXES, WHOLE, DesignCosts, most_in_words
 
 Budget = Mapping[str, float]
 
@@ -55,5 +55,10 @@ def exceeded(costs: DesignCosts, budget: Budget) -> list[str]:
 def in_words(costs: DesignCosts, budget: Budget) -> str:
     """Return what costs are on the axes of a budget, and what it allows."""
     return ", ".join(
-        f"{axis} {costs.of(axis):.6g} of at most {most:.6g}" for axis, most in budget.items()
+        f"{axis} {_cost(axis, costs.of(axis))} of at most {most_in_words(axis, most)}"
+        for axis, most in budget.items()
     )
+
+
+def _cost(axis: str, cost: float) -> str:
+    return f"{math.ceil(cost):,}" if axis in WHOLE else f"{cost:.6g}"

@@ -105,6 +105,9 @@ def test_the_proposed_recipe_is_one_that_verify_takes(
 ) -> None:
     recipe = read_recipe(ranked / "recipe.toml").on(Recipe())
     assert recipe.layers
+    lines = (ranked / "recipe.toml").read_text(encoding="utf-8").splitlines()
+    assert lines[0].endswith(f"from the run {demo.folder.name}.")
+    assert lines[6].endswith("--recipe recipe.toml --profile edge_npu_packed")
     done = warm(
         *("verify", "vit_nano_digits", *sources(demo), "--recipe", ranked / "recipe.toml"),
         *("--profile", "edge_npu_packed", "--limit", 20, "--out", tmp_path / "run"),
@@ -128,12 +131,19 @@ def test_candidates_are_within_the_budget_or_marked(searched: Path) -> None:
     assert len({row["layers"] for row in found["rows"]}) == 4
 
 
-def test_every_recipe_of_the_front_has_a_file(searched: Path) -> None:
+def test_every_recipe_of_the_front_has_a_file(searched: Path, demo: Demo) -> None:
     found = json.loads((searched / "search.json").read_text(encoding="utf-8"))
     files = {path.name for path in searched.glob("recipe-*.toml")}
     assert files == {f"recipe-{row['number']}.toml" for row in found["rows"] if row["on_front"]}
     for row in found["rows"][1:]:
         if row["on_front"]:
+            text = (searched / row["recipe"]).read_text(encoding="utf-8")
+            assert text.startswith(
+                f"# Candidate {row['number']} of aocq search, from the run {demo.folder.name}."
+            )
+            assert f"--recipe {row['recipe']} --profile {found['profile']}\n" in text
+            assert f"SQNR {row['found']['sqnr_db']:.2f} dB on {LIMIT} images" in text
+            assert str(demo.folder.parent) not in text
             recipe = read_recipe(searched / row["recipe"]).on(Recipe())
             given = load_record(searched / row["run"]).method.recipe
             assert recipe.weight_bits == given["weight_bits"]

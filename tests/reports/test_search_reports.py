@@ -21,6 +21,7 @@ from aocq.records.search import (
 )
 from reports import search_table, sensitivity_table
 from reports.flat_csv import flat_csv
+from reports.recipe_heading import candidate_heading, proposed_heading
 from reports.search_figures import search_figure, sensitivity_figure
 
 COSTS = DesignCosts(
@@ -115,7 +116,7 @@ def test_candidates_say_what_was_expected_and_found() -> None:
 
 def test_confirmed_candidates_have_a_table_of_their_own() -> None:
     text = search_table.markdown(SEARCH)
-    assert "# Recipes of deit on chip within weight_bytes ≤ 3.3e+06" in text
+    assert "# Recipes of deit on chip within weight_bytes ≤ 3,300,000" in text
     assert "On 500 images that the search did not use" in text
     assert [line[0] for line in search_table.confirmed_cells(SEARCH)] == ["0"]
     bare = replace(SEARCH, rows=(SECOND, ABOVE))
@@ -158,3 +159,31 @@ def test_a_search_is_drawn(rows: tuple[CandidateRow, ...]) -> None:
 def test_a_search_without_any_noise_is_drawn_too() -> None:
     found = replace(FIRST, found=replace(START, sqnr_db=None), on_front=True)
     assert "0 candidates" in search_figure(replace(SEARCH, rows=(found,))).svg
+
+
+def test_the_recipe_of_a_candidate_says_what_it_is_for() -> None:
+    row = replace(FIRST, number=7, recipe="recipe-7.toml", confirmed=BETTER)
+    assert candidate_heading(SEARCH, row, "w4a8") == [
+        "Candidate 7 of aocq search, from the run w4a8.",
+        "Network: deit",
+        "Profile: chip",
+        "Budget: weight_bytes ≤ 3,300,000",
+        "In the search: SQNR 10.00 dB on 64 images, 3,000,000 weight bytes.",
+        "On images that the search did not use: SQNR 11.50 dB on 64 images, "
+        "3,000,000 weight bytes.",
+        "Used by: aocq verify deit … --recipe recipe-7.toml --profile chip",
+    ]
+    assert len(candidate_heading(SEARCH, replace(row, confirmed=None), "w4a8")) == 6
+
+
+def test_a_proposed_recipe_says_that_it_is_not_measured() -> None:
+    lines = proposed_heading(SENSITIVITY, {"latency_ms": 9.5}, 10.75, COSTS, "w4a8", "recipe.toml")
+    assert lines == [
+        "Proposed by the scores of aocq sensitivity, from the run w4a8.",
+        "Network: deit",
+        "Profile: chip",
+        "Budget: latency_ms ≤ 9.5",
+        "Not measured; expected SQNR 10.75 dB, about 3,000,000 weight bytes.",
+        "The run's own recipe, measured: SQNR 10.00 dB on 64 images, 3,000,000 weight bytes.",
+        "Used by: aocq verify deit … --recipe recipe.toml --profile chip",
+    ]

@@ -7,7 +7,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from aocq.recipes.aocq_options import PRESETS, AocqOptions
@@ -50,9 +50,12 @@ RECIPES = st.builds(
 )
 
 
-@given(recipe=RECIPES)
-def test_reading_gives_back_what_was_written(file: Path, recipe: Recipe) -> None:
-    found = read(file, recipe_toml(recipe))
+@given(recipe=RECIPES, heading=st.lists(st.text(), max_size=3))
+@example(recipe=Recipe(), heading=["run\nformat = 2", "\x1b[1m\udc80"])
+def test_reading_gives_back_what_was_written(
+    file: Path, recipe: Recipe, heading: list[str]
+) -> None:
+    found = read(file, recipe_toml(recipe, heading))
     assert found.on(Recipe()) == recipe
     # Every value is stated, so that no preset and no later default can change it.
     stated = {field.name for field in fields(Recipe)} - {"aocq", "layers", "end_bits"}

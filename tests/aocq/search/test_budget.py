@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import pytest
 
-from aocq.records.design_costs import DesignCosts
+from aocq.records.design_costs import DesignCosts, budget_in_words
 from aocq.search.budget import exceeded, in_words, parse_budget
 
 COSTS = DesignCosts(weight_bytes=3e6, cycles=100, latency_ms=10.0, peak_sram_bytes=5e5)
@@ -46,6 +46,13 @@ def test_an_unknown_energy_exceeds_every_budget_of_energy() -> None:
 def test_words_name_cost_and_limit() -> None:
     words = in_words(COSTS, {"latency_ms": 9.5})
     assert words == "latency_ms 10 of at most 9.5"
+
+
+def test_limits_of_bytes_are_whole_numbers() -> None:
+    """Of 76,510.5 bytes nobody has the half; the whole number above would be too many."""
+    found = {"weight_bytes": 76510.75, "latency_ms": 2.25}
+    assert budget_in_words(found) == "weight_bytes ≤ 76,510, latency_ms ≤ 2.25"
+    assert in_words(COSTS, found).startswith("weight_bytes 3,000,000 of at most 76,510, ")
 
 
 def test_differences_add_up_and_scale() -> None:
