@@ -113,6 +113,18 @@ class _Lines:
 _between = _Lines("", 0)  # outside of what is shown
 
 
+def once_each(said_by: Note) -> Note:
+    """Return a note that leaves out what it has said before: of many runs what all have alike."""
+    said: set[str] = set()
+
+    def say(text: str) -> None:
+        if text not in said:
+            said.add(text)
+            said_by(text)
+
+    return say
+
+
 def note(text: str) -> None:
     """Print what a person should know, a line on stderr."""
     print(f"note: {escaped(text)}", file=sys.stderr, flush=True)

@@ -23,7 +23,7 @@ def candidate_heading(found: SearchResult, row: CandidateRow, run: str) -> list[
         told = _measured(row.confirmed, row.confirmed_costs)
         measured.append(f"On images that the search did not use: {told}.")
     return [
-        f"Candidate {row.number} of aocq search, from the run {run}.",
+        f"Candidate {row.number} of aocq search, from the run in folder {run}.",
         *_made_for(found.network, found.profile, found.budget),
         *measured,
         _used_by(found.network, found.profile, row.recipe),
@@ -50,7 +50,7 @@ def proposed_heading(
         name of the recipe's file
     """
     return [
-        f"Proposed by the scores of aocq sensitivity, from the run {run}.",
+        f"Proposed by the scores of aocq sensitivity, from the run in folder {run}.",
         *_made_for(found.network, found.profile, budget),
         f"Not measured; expected SQNR {decibel(expected_db, NO_NOISE)}, about "
         f"{costs.weight_bytes:,.0f} weight bytes.",

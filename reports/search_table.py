@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -11,7 +12,7 @@ from aocq.records.design_costs import budget_in_words
 from aocq.records.search import CandidateRow, Quality, SearchResult
 from reports.design_costs import COST_HEADS, cost_cells
 from reports.flat_csv import flat_csv
-from reports.format import MISSING, NO_NOISE, decibel, percent, signed
+from reports.format import MISSING, NO_NOISE, decibel, percent, plural, signed
 from simulator import strict_json
 
 HEADS = (
@@ -19,6 +20,7 @@ HEADS = (
     *("within budget", "front"),
 )
 CONFIRMED_HEADS = ("no.", "bits of weights", "images", "SQNR", "agreement", "drop", *COST_HEADS)
+_NONE_ON_FRONT = "no candidate is on the front."
 _LEGEND = (
     "Candidates in the order of emulation; 0 is the run's own recipe. Expected: SQNR by the "
     "scores and what was measured before. SQNR of the logits and agreement with the float network, "
@@ -43,6 +45,8 @@ def markdown(found: SearchResult) -> str:
             f"On {images} images that the search did not use, with the run's own options:",
             _table(CONFIRMED_HEADS, confirmed),
         ]
+        if told := no_gain_in_words(found):
+            parts.append(f"{told[0].upper()}{told[1:]}")
     parts += ["## Candidates", _table(HEADS, candidate_cells(found)), _LEGEND]
     return "\n\n".join(parts) + "\n"
 
@@ -71,6 +75,37 @@ def confirmed_cells(found: SearchResult) -> list[list[str]]:
         for row in found.rows
         if row.confirmed is not None and row.confirmed_costs is not None
     ]
+
+
+def no_gain_in_words(found: SearchResult) -> str | None:
+    """Return a sentence where no confirmed recipe has more SQNR than the run's own; else None.
+
+    None too where nothing was confirmed.
+    """
+    confirmed = {row.number: row.confirmed for row in found.rows if row.confirmed is not None}
+    own = confirmed.pop(0, None)
+    if own is None:
+        return None
+    if not confirmed:
+        return None if _others_on_front(found) else "no gain was confirmed: " + _NONE_ON_FRONT
+    number, best = max(confirmed.items(), key=lambda item: _level(item[1]))
+    if _level(best) > _level(own):
+        return None
+    above = "" if found.rows[0].within_budget else ", which is above the budget"
+    return (
+        f"no gain was confirmed: on the {plural(own.images, 'image')} that the search did not use, "
+        f"candidate {number} has an SQNR of {decibel(best.sqnr_db, NO_NOISE)}, no more than the "
+        f"{decibel(own.sqnr_db, NO_NOISE)} of the run's own recipe{above}."
+    )
+
+
+def _others_on_front(found: SearchResult) -> bool:
+    return any(row.on_front and row.number for row in found.rows)
+
+
+def _level(quality: Quality) -> float:
+    """Return an SQNR that can be compared: infinite without noise."""
+    return math.inf if quality.sqnr_db is None else quality.sqnr_db
 
 
 def quality_cells(quality: Quality | None) -> list[str]:

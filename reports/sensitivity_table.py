@@ -15,6 +15,7 @@ HEADS = (
     *("layer", "numbers", "bits", "score", "divergence", "expected", *COST_HEADS),
     *("measured", "agreement"),
 )
+ENOUGH_STEPS = 10  # below, rank correlations of unrelated figures are often large
 LEGEND = (
     "Bits: what the run has there, and the step. Score: noise of the logits that the step brings "
     "(below 0: takes away), in percent of the run's; divergence of the predictions that it brings, "
@@ -51,9 +52,10 @@ def correlation_in_words(found: Sensitivity) -> str:
     measured = sum(row.measured is not None for row in found.rows)
     if found.rank_correlation is None:
         return f"{measured} of {len(found.rows)} steps were emulated: too few for a correlation."
+    few = f" Of fewer than {ENOUGH_STEPS} steps it means little." if measured < ENOUGH_STEPS else ""
     return (
         f"{measured} of {len(found.rows)} steps were emulated; rank correlation (Spearman) of "
-        f"expected and measured change of SQNR: {found.rank_correlation:+.2f}."
+        f"expected and measured change of SQNR: {found.rank_correlation:+.2f}.{few}"
     )
 
 

@@ -40,7 +40,8 @@ Budget = Annotated[
         callback=known_budget,
         metavar="AXIS=NUMBER,...",
         help="the most that a recipe may cost: latency_ms, weight_bytes, energy_mj, "
-        "peak_sram_bytes, cycles, with commas (default: a tenth more weight bytes than the run)",
+        "peak_sram_bytes, cycles, with commas; bytes also as 70KiB (default: a tenth more weight "
+        "bytes than the run)",
     ),
 ]
 

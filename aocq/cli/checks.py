@@ -23,6 +23,7 @@ from aocq.tasks.names import CLASSIFICATION
 
 Parameters = Mapping[str, Any]
 Check = Callable[[Any, Parameters], None]
+RUN_FILES = ("quantized.json", "quantized.safetensors", "graph.json")
 MADE_BY = "what `aocq quantize --out` writes"
 
 
@@ -154,6 +155,23 @@ def _quantized(folder: Path, parameters: Parameters) -> None:
     for name in ("quantized.json", "quantized.safetensors"):
         if not (folder / name).is_file():
             raise InputError(f"{folder / name}: not found; a quantized model is {MADE_BY}")
+
+
+def _run_or_quantized(folder: Path, parameters: Parameters) -> None:
+    """Check that a folder holds a quantized model, as folders of runs do."""
+    from simulator.errors import InputError
+
+    if not folder.exists():
+        raise InputError(
+            f"{folder}: no such folder; name one that `aocq verify --out` or `aocq quantize --out` "
+            "wrote"
+        )
+    if folder.is_dir() and not any((folder / name).exists() for name in RUN_FILES):
+        raise InputError(
+            f"{folder}: holds no quantized model; name a folder that `aocq verify --out` or "
+            "`aocq quantize --out` wrote"
+        )
+    _quantized(folder, parameters)
 
 
 def _of_runs(folders: list[Path], parameters: Parameters) -> None:
@@ -347,9 +365,9 @@ CHECKS: Mapping[str, Check] = MappingProxyType(
         "quantize.out": _out_beside_no_run,
         "search.confirm_data": _image_folder("--confirm-data"),
         "search.out": _out_beside_no_run,
-        "search.run": _quantized,
+        "search.run": _run_or_quantized,
         "sensitivity.out": _out_beside_no_run,
-        "sensitivity.run": _quantized,
+        "sensitivity.run": _run_or_quantized,
         "simulate.inputs": _operands,
         "table2.models": network_checks.named_with_weights,
         "targets.model": network_checks.named_with_weights,

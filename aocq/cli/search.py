@@ -70,7 +70,8 @@ def command(
         from aocq.search.split_images import images_to_confirm
 
         folders, limit = sources.folders(), bounds.limit
-        again, candidates = opened(run, folders, emulation, out, limit, bounds.preset)
+        note = progress.once_each(progress.note)
+        again, candidates = opened(run, folders, emulation, out, limit, bounds.preset, note)
         # Before long work: there may be none.
         images = images_to_confirm(
             candidates,
@@ -86,7 +87,7 @@ def command(
             evaluations=searching.evaluations,
             confirm=confirming.confirm,
         )
-        _, others = opened(run, folders, emulation, out, limit, None)
+        _, others = opened(run, folders, emulation, out, limit, None, note)
         told, _ = search(
             found,
             asked,
@@ -168,6 +169,7 @@ def print_result(found: SearchResult, *, as_json: bool) -> None:
         candidate_cells,
         confirmed_cells,
         json_text,
+        no_gain_in_words,
     )
 
     if as_json:
@@ -177,3 +179,5 @@ def print_result(found: SearchResult, *, as_json: bool) -> None:
     if confirmed := confirmed_cells(found):
         print("confirmed on images that the search did not use, with the run's own options:")
         print_columns(CONFIRMED_HEADS, confirmed)
+    if told := no_gain_in_words(found):
+        print(told)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aocq import progress
+from aocq.progress import Note
 from aocq.recipes.aocq_options import PresetName
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ def opened(
     out: Path,
     limit: int,
     preset: PresetName | None,
+    note: Note,
 ) -> tuple[RunAgain, Laboratory]:
     """Return a run with a preset's options, and where its candidates are made and judged."""
     from aocq.search.candidates import Laboratory
@@ -40,7 +42,7 @@ def opened(
         inputs=again.inputs,
         kind=SEARCH,
         progress=progress.show,
-        note=progress.note,
+        note=note,
         draw=write_report,
     )
     return again, laboratory

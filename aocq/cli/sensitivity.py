@@ -65,7 +65,8 @@ def command(
         from aocq.search.sensitivity import sensitivity
 
         folders, limit = sources.folders(), bounds.limit
-        again, laboratory = opened(run, folders, emulation, out, limit, bounds.preset)
+        note = progress.once_each(progress.note)
+        again, laboratory = opened(run, folders, emulation, out, limit, bounds.preset, note)
         found = scored(again, laboratory, parsed_widths(bounds.widths))
         proposed = proposed_recipe(found, parsed_budget(bounds.budget))
 

@@ -75,6 +75,16 @@ class DesignCosts:
 WHOLE = frozenset({"weight_bytes", "cycles", "peak_sram_bytes"})
 
 
+def costs_in_words(costs: DesignCosts) -> str:
+    """Return costs by the axes of budgets: ``weight_bytes 69,555, latency_ms 0.123, …``."""
+    energy = "not known" if costs.energy_mj is None else f"{costs.energy_mj:.4g}"
+    return (
+        f"weight_bytes {costs.weight_bytes:,.0f}, latency_ms {costs.latency_ms:.4g}, "
+        f"energy_mj {energy}, peak_sram_bytes {costs.peak_sram_bytes:,.0f}, "
+        f"cycles {costs.cycles:,.0f}"
+    )
+
+
 def budget_in_words(budget: Mapping[str, float]) -> str:
     """Return a budget as people read it: ``weight_bytes ≤ 76,510, latency_ms ≤ 2.5``."""
     return ", ".join(f"{axis} ≤ {most_in_words(axis, most)}" for axis, most in budget.items())

@@ -8,12 +8,13 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 
 from aocq.records.design_costs import BUDGET_AXES, WHOLE, DesignCosts, most_in_words
+from simulator.sizes import parse_size
 
 Budget = Mapping[str, float]
 
 
 def parse_budget(text: str) -> dict[str, float]:
-    """Return ``latency_ms=10,weight_bytes=3e6`` by axis.
+    """Return ``latency_ms=10,weight_bytes=3e6`` by axis; bytes may have a unit: ``70KiB``.
 
     Raises
     ------
@@ -41,10 +42,19 @@ def _positive(axis: str, text: str) -> float:
     try:
         number = float(text)
     except ValueError as error:
-        raise ValueError(f"{axis}={text}: not a number; write 3000000 or 3e6") from error
+        if not axis.endswith("_bytes"):
+            raise ValueError(f"{axis}={text}: not a number; write 3000000 or 3e6") from error
+        number = _size(axis, text)
     if not (math.isfinite(number) and number > 0):
         raise ValueError(f"{axis}={text}: wanted a finite number above 0")
     return number
+
+
+def _size(axis: str, text: str) -> int:
+    try:
+        return parse_size(text)
+    except ValueError as error:
+        raise ValueError(f"{axis}={text}: {error}; or write 3e6") from error
 
 
 def exceeded(costs: DesignCosts, budget: Budget) -> list[str]:

@@ -19,7 +19,7 @@ from aocq.jobs.run_images import run_batch
 from aocq.lowering import lower
 from aocq.recipes.aocq_options import PRESETS, AocqOptions, PresetName
 from aocq.records.claim import WORK
-from aocq.records.design_costs import DesignCosts
+from aocq.records.design_costs import DesignCosts, costs_in_words
 from aocq.records.run import RunResult
 from aocq.search.candidates import Laboratory, emulated, quantized_at
 from aocq.search.kept_scores import ScoresAndCosts, kept_or_made
@@ -93,6 +93,8 @@ def scored(run: RunAgain, laboratory: Laboratory, among: Collection[int] = ()) -
     recipe = asked.calibration.recipe
     places = places_of(run.reference, recipe, inputs.profile, among)
     start, _ = emulated(laboratory, recipe, "the run's recipe")
+    # Before a budget can be refused: it is chosen by these.
+    laboratory.note(f"the run costs (ESTIMATED): {costs_in_words(DesignCosts.of_run(start))}")
     depends_on = f"{request_key(asked, inputs)} {sorted(place.widths for place in places)}"
     key = hashlib.sha256(depends_on.encode()).hexdigest()[:16]
     found = kept_or_made(

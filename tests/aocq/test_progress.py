@@ -62,3 +62,11 @@ def test_a_bar_says_it_beside_what_it_shows(monkeypatch: pytest.MonkeyPatch) -> 
             progress.compiling(None)
         progress.compiling((2, 9))
     assert said == [progress.COMPILING, f"outer {progress.COMPILING}: op 2 of 9"]
+
+
+def test_a_note_of_many_runs_is_said_once() -> None:
+    said: list[str] = []
+    note = progress.once_each(said.append)
+    for text in ("candidate 1", "the chip can rotate", "candidate 2", "the chip can rotate"):
+        note(text)
+    assert said == ["candidate 1", "the chip can rotate", "candidate 2"]

@@ -172,7 +172,9 @@ def cases() -> Iterator[tuple[str, int, str]]:
     yield "models --check --out @empty", 3, "empty: is a folder; name a file"
     yield "models --check --profile edge_npu_int", 3, "nearest: edge_npu_int8"
     for command in ("sensitivity", "search"):
-        yield f"{command} @empty", 3, "empty/quantized.json: not found; a quantized model is what"
+        by = "that `aocq verify --out` or `aocq quantize --out` wrote"
+        yield f"{command} @empty", 3, f"empty: holds no quantized model; name a folder {by}"
+        yield f"{command} @none/run", 3, f"none/run: no such folder; name one {by}"
         yield f"{command} @lowered", 3, "lowered: holds a graph, which is lowered"
         yield f"{command} @empty --widths 4,x", 2, "'x' is no width of weights, 2 to 8 bits"
         yield f"{command} @empty --budget latency_ms", 2, "wanted AXIS=NUMBER, e.g. latency_ms=10"

@@ -38,6 +38,7 @@ def ranked(warm: Run, demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> P
     )
     done.check(0)
     (out / "stdout.txt").write_text(done.out, encoding="utf-8")
+    (out / "stderr.txt").write_text(done.err, encoding="utf-8")
     return out
 
 
@@ -45,7 +46,10 @@ def ranked(warm: Run, demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> P
 def searched(warm: Run, demo: Demo, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A search from the demo's recipe, three candidates."""
     out = tmp_path_factory.mktemp("search")
-    warm(*search_line(demo, out)).check(0)
+    done = warm(*search_line(demo, out))
+    done.check(0)
+    (out / "stdout.txt").write_text(done.out, encoding="utf-8")
+    (out / "stderr.txt").write_text(done.err, encoding="utf-8")
     return out
 
 
@@ -88,6 +92,7 @@ def test_a_sensitivity_comes_in_all_forms(ranked: Path) -> None:
     out = (ranked / "stdout.txt").read_text(encoding="utf-8")
     for said in (
         "3 of 20 steps were emulated; rank correlation",
+        "Of fewer than 10 steps it means little.",
         "Shares of rounding in the noise",
     ):
         assert said in text
@@ -106,7 +111,7 @@ def test_the_proposed_recipe_is_one_that_verify_takes(
     recipe = read_recipe(ranked / "recipe.toml").on(Recipe())
     assert recipe.layers
     lines = (ranked / "recipe.toml").read_text(encoding="utf-8").splitlines()
-    assert lines[0].endswith(f"from the run {demo.folder.name}.")
+    assert lines[0].endswith(f"from the run in folder {demo.folder.name}.")
     assert lines[6].endswith("--recipe recipe.toml --profile edge_npu_packed")
     done = warm(
         *("verify", "vit_nano_digits", *sources(demo), "--recipe", ranked / "recipe.toml"),
@@ -139,7 +144,7 @@ def test_every_recipe_of_the_front_has_a_file(searched: Path, demo: Demo) -> Non
         if row["on_front"]:
             text = (searched / row["recipe"]).read_text(encoding="utf-8")
             assert text.startswith(
-                f"# Candidate {row['number']} of aocq search, from the run {demo.folder.name}."
+                f"# Candidate {row['number']} of aocq search, from the run in folder {demo.folder.name}."
             )
             assert f"--recipe {row['recipe']} --profile {found['profile']}\n" in text
             assert f"SQNR {row['found']['sqnr_db']:.2f} dB on {LIMIT} images" in text
@@ -163,6 +168,28 @@ def test_recipes_are_confirmed_on_images_that_the_search_did_not_use(searched: P
     assert runs[0].data.digest != searching.data.digest
     text = (searched / "search.md").read_text(encoding="utf-8")
     assert "On 20 images that the search did not use" in text
+
+
+def test_a_search_begins_with_what_the_run_costs(searched: Path) -> None:
+    own = json.loads((searched / "search.json").read_text(encoding="utf-8"))["rows"][0]["costs"]
+    told = (searched / "stderr.txt").read_text(encoding="utf-8")
+    assert told.count("the run costs (ESTIMATED): ") == 1
+    assert f"weight_bytes {own['weight_bytes']:,}, latency_ms {own['latency_ms']:.4g}, " in told
+
+
+def test_what_all_candidates_have_alike_is_said_once(ranked: Path) -> None:
+    assert len([*(ranked / "runs").iterdir()]) == 4
+    told = " ".join((ranked / "stderr.txt").read_text(encoding="utf-8").split())
+    assert told.count("which is not used: --hadamard asks for it") == 1
+
+
+def test_a_search_says_whether_a_gain_was_confirmed(searched: Path) -> None:
+    rows = json.loads((searched / "search.json").read_text(encoding="utf-8"))["rows"]
+    own, *others = (row["confirmed"]["sqnr_db"] for row in rows if row["confirmed"])
+    out = (searched / "stdout.txt").read_text(encoding="utf-8")
+    text = (searched / "search.md").read_text(encoding="utf-8")
+    assert ("no gain was confirmed: " in out) == (max(others) <= own)
+    assert ("No gain was confirmed: " in text) == (max(others) <= own)
 
 
 def test_a_search_given_again_makes_nothing_again(searched: Path, warm: Run, demo: Demo) -> None:

@@ -100,6 +100,14 @@ def test_a_sensitivity_says_where_the_noise_comes_from_and_how_scores_did() -> N
     assert "expected and measured change of SQNR: +0.62." in sensitivity_table.markdown(known)
 
 
+@pytest.mark.parametrize(("steps", "little"), [(3, True), (9, True), (10, False)])
+def test_a_correlation_of_few_steps_is_said_to_mean_little(steps: int, *, little: bool) -> None:
+    found = replace(SENSITIVITY, rows=(UP,) * steps, rank_correlation=0.5)
+    words = sensitivity_table.correlation_in_words(found)
+    assert words.startswith(f"{steps} of {steps} steps were emulated; rank correlation")
+    assert words.endswith("Of fewer than 10 steps it means little.") == little
+
+
 def test_a_run_without_noise_has_no_shares() -> None:
     exact = replace(SENSITIVITY, start=replace(START, sqnr_db=None), kinds=())
     assert "The run's logits have no noise." in sensitivity_table.markdown(exact)
@@ -121,6 +129,42 @@ def test_confirmed_candidates_have_a_table_of_their_own() -> None:
     assert [line[0] for line in search_table.confirmed_cells(SEARCH)] == ["0"]
     bare = replace(SEARCH, rows=(SECOND, ABOVE))
     assert "Confirmed" not in search_table.markdown(bare)
+
+
+def own_and(sqnr_db: float | None, *, within: bool = True) -> SearchResult:
+    """A search that confirmed the run's own recipe, of 10 dB, and a candidate."""
+    own = replace(FIRST, within_budget=within, on_front=within)
+    other = replace(SECOND, confirmed=replace(BETTER, images=500, sqnr_db=sqnr_db))
+    return replace(SEARCH, rows=(own, other, ABOVE))
+
+
+@pytest.mark.parametrize("sqnr_db", [9.5, 10.0])
+def test_a_recipe_that_is_no_better_on_other_images_is_no_gain(sqnr_db: float) -> None:
+    told = (
+        "no gain was confirmed: on the 500 images that the search did not use, candidate 1 has an "
+        f"SQNR of {sqnr_db:.2f} dB, no more than the 10.00 dB of the run's own recipe."
+    )
+    assert search_table.no_gain_in_words(own_and(sqnr_db)) == told
+    assert f"\n\nN{told[1:]}\n\n" in search_table.markdown(own_and(sqnr_db))
+    above = search_table.no_gain_in_words(own_and(sqnr_db, within=False))
+    assert above == f"{told[:-1]}, which is above the budget."
+
+
+@pytest.mark.parametrize("sqnr_db", [10.01, None])
+def test_a_recipe_that_is_better_on_other_images_is_a_gain(sqnr_db: float | None) -> None:
+    """None: no noise at all."""
+    assert search_table.no_gain_in_words(own_and(sqnr_db)) is None
+    assert "No gain" not in search_table.markdown(own_and(sqnr_db))
+
+
+def test_where_nothing_else_is_on_the_front_nothing_is_gained() -> None:
+    alone = replace(SEARCH, rows=(FIRST, ABOVE))
+    assert search_table.no_gain_in_words(alone) == (
+        "no gain was confirmed: no candidate is on the front."
+    )
+    assert search_table.no_gain_in_words(SEARCH) is None  # not confirmed yet
+    bare = replace(alone, rows=(replace(FIRST, confirmed=None), ABOVE))
+    assert search_table.no_gain_in_words(bare) is None  # --confirm 0
 
 
 def test_files_hold_every_figure() -> None:
@@ -164,7 +208,7 @@ def test_a_search_without_any_noise_is_drawn_too() -> None:
 def test_the_recipe_of_a_candidate_says_what_it_is_for() -> None:
     row = replace(FIRST, number=7, recipe="recipe-7.toml", confirmed=BETTER)
     assert candidate_heading(SEARCH, row, "w4a8") == [
-        "Candidate 7 of aocq search, from the run w4a8.",
+        "Candidate 7 of aocq search, from the run in folder w4a8.",
         "Network: deit",
         "Profile: chip",
         "Budget: weight_bytes ≤ 3,300,000",
@@ -179,7 +223,7 @@ def test_the_recipe_of_a_candidate_says_what_it_is_for() -> None:
 def test_a_proposed_recipe_says_that_it_is_not_measured() -> None:
     lines = proposed_heading(SENSITIVITY, {"latency_ms": 9.5}, 10.75, COSTS, "w4a8", "recipe.toml")
     assert lines == [
-        "Proposed by the scores of aocq sensitivity, from the run w4a8.",
+        "Proposed by the scores of aocq sensitivity, from the run in folder w4a8.",
         "Network: deit",
         "Profile: chip",
         "Budget: latency_ms ≤ 9.5",

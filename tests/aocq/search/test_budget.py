@@ -3,9 +3,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from aocq.records.design_costs import DesignCosts, budget_in_words
+from aocq.records.design_costs import DesignCosts, budget_in_words, costs_in_words
 from aocq.search.budget import exceeded, in_words, parse_budget
 
 COSTS = DesignCosts(weight_bytes=3e6, cycles=100, latency_ms=10.0, peak_sram_bytes=5e5)
@@ -16,13 +18,25 @@ def test_axes_and_numbers_are_read() -> None:
     assert parse_budget(text) == {"latency_ms": 10, "weight_bytes": 3_000_000, "energy_mj": 2.5}
 
 
+def test_bytes_may_have_a_unit() -> None:
+    found = parse_budget("weight_bytes=70KiB, peak_sram_bytes=1.5 MiB")
+    assert found == {"weight_bytes": 71680, "peak_sram_bytes": 1572864}
+    assert parse_budget("weight_bytes=3 MB") == {"weight_bytes": 3_000_000}
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [
         ("latency_ms", "'latency_ms': wanted AXIS=NUMBER"),
         ("", "'': wanted AXIS=NUMBER"),
         ("latency=3", "'latency': no such axis.*nearest: latency_ms"),
-        ("weight_bytes=3 MB", "weight_bytes=3 MB: not a number; write 3000000 or 3e6"),
+        (
+            "weight_bytes=3 potatoes",
+            "weight_bytes=3 potatoes: '3 potatoes' is no size.*or write 3e6",
+        ),
+        ("weight_bytes=0KiB", "weight_bytes=0KiB: wanted a finite number above 0"),
+        ("latency_ms=3KiB", "latency_ms=3KiB: not a number; write 3000000 or 3e6"),
+        ("cycles=3 MB", "cycles=3 MB: not a number; write 3000000 or 3e6"),
         ("weight_bytes=-1", "weight_bytes=-1: wanted a finite number above 0"),
         ("weight_bytes=nan", "weight_bytes=nan: wanted a finite number above 0"),
         ("weight_bytes=1e999", "weight_bytes=1e999: wanted a finite number above 0"),
@@ -46,6 +60,15 @@ def test_an_unknown_energy_exceeds_every_budget_of_energy() -> None:
 def test_words_name_cost_and_limit() -> None:
     words = in_words(COSTS, {"latency_ms": 9.5})
     assert words == "latency_ms 10 of at most 9.5"
+
+
+def test_costs_are_told_by_the_names_that_budgets_have() -> None:
+    words = costs_in_words(COSTS)
+    assert words == (
+        "weight_bytes 3,000,000, latency_ms 10, energy_mj not known, peak_sram_bytes 500,000, "
+        "cycles 100"
+    )
+    assert "energy_mj 0.125," in costs_in_words(replace(COSTS, energy_mj=0.125))
 
 
 def test_limits_of_bytes_are_whole_numbers() -> None:
