@@ -143,9 +143,8 @@ def test_every_recipe_of_the_front_has_a_file(searched: Path, demo: Demo) -> Non
     for row in found["rows"][1:]:
         if row["on_front"]:
             text = (searched / row["recipe"]).read_text(encoding="utf-8")
-            assert text.startswith(
-                f"# Candidate {row['number']} of aocq search, from the run in folder {demo.folder.name}."
-            )
+            begin = f"# Candidate {row['number']} of aocq search, from the run in folder "
+            assert text.startswith(f"{begin}{demo.folder.name}.\n")
             assert f"--recipe {row['recipe']} --profile {found['profile']}\n" in text
             assert f"SQNR {row['found']['sqnr_db']:.2f} dB on {LIMIT} images" in text
             assert str(demo.folder.parent) not in text
