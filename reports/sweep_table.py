@@ -28,6 +28,10 @@ from simulator.files import write_text
 
 POLICY_KEY = "accumulator.policy"  # a reason that names it says what the policy does
 
+PROFILE = "profile"
+# Columns of a sweep's variants that are no keys of a profile.
+NOT_OF_CHIPS = frozenset({"recipe", "set"})
+
 # A block, the condition number of the stream that enters it, and the same with α.
 Block = tuple[str, float, float]
 
@@ -93,8 +97,18 @@ def _of_chips(rows: Sequence[TableRow]) -> dict[str, str]:
 
 
 def differ_in_profile(rows: Sequence[TableRow]) -> bool:
-    """Return whether the rows compare chips: then the columns are those of :mod:`reports.chips`."""
-    return len({row.variant.get("profile") for row in rows}) > 1
+    """Return whether the rows compare chips: then the columns are those of :mod:`reports.chips`.
+
+    Chips differ in their profile, or in the value of one of its keys that a sweep varies.
+    """
+    return len({tuple(sorted(_chip(row).items())) for row in rows}) > 1
+
+
+def _chip(row: TableRow) -> dict[str, str]:
+    """Return what says on which chip a row is: profile and varied keys; nothing without one."""
+    if PROFILE not in row.variant:
+        return {}
+    return {name: value for name, value in row.variant.items() if name not in NOT_OF_CHIPS}
 
 
 def notes_on(rows: Sequence[TableRow]) -> list[str]:
@@ -103,8 +117,8 @@ def notes_on(rows: Sequence[TableRow]) -> list[str]:
     Where rows compare chips, a note is the reason against the chip, and none is of the paper.
     """
     chips = differ_in_profile(rows)
-    alone = len(_of_chips(rows)) == 3  # then the profile says which row is meant
-    places = [row.variant.get("profile", "") if alone else _place(row) for row in rows]
+    alone = len(_of_chips(rows)) == 3  # then the chip says which row is meant
+    places = [_chip_in_words(row) if alone else _place(row) for row in rows]
     times = Counter(places)
     found = []
     for row, place in zip(rows, places, strict=True):
@@ -217,6 +231,12 @@ def _written(row: TableRow, columns: Sequence[str], rows: Sequence[TableRow]) ->
         "paper MB": MISSING if row.paper_size_mb is None else f"{row.paper_size_mb:g}",
     }
     return {name: written[name] for name in columns}
+
+
+def _chip_in_words(row: TableRow) -> str:
+    """Return a row's chip: ``edge_npu_int8 memory.sram_bytes 4096``."""
+    keys = [f"{name} {value}" for name, value in _chip(row).items() if name != PROFILE]
+    return " ".join([row.variant.get(PROFILE, ""), *keys])
 
 
 def _place(row: TableRow) -> str:

@@ -63,6 +63,26 @@ def test_a_row_says_what_a_chip_makes_of_the_network(run: Run, rows: list[TableR
     assert (absent.cycles, absent.feasible) == (None, None)
 
 
+def test_chips_that_differ_in_a_key_alone_are_compared_as_chips(rows: list[TableRow]) -> None:
+    sizes = [
+        replace(row, variant={"recipe": "mixed", "profile": "one", "memory.sram_bytes": size})
+        for row, size in zip(rows[:2], ("4096", "8192"), strict=True)
+    ]
+    assert differ_in_profile(sizes)
+    head, _ = terminal(sizes)
+    assert {"memory.sram_bytes", "cycles", "ms", "SRAM KiB", "persistent", "feasible"} <= {*head}
+    assert "SQNR" not in head
+    assert notes_on(sizes) == ["one memory.sram_bytes 8192: too slow"]
+    text = markdown("Chips", sizes)
+    assert "| feasible |" in text
+    assert "too slow" in text
+    recipes = [
+        replace(row, variant=row.variant | {"recipe": str(place), "profile": "one"})
+        for place, row in enumerate(rows[:2])
+    ]
+    assert not differ_in_profile(recipes), "another recipe is no other chip"
+
+
 def test_columns_are_those_of_chips_only_where_rows_differ_in_profile(
     rows: list[TableRow],
 ) -> None:
