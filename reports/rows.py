@@ -11,7 +11,7 @@ from aocq.records.accuracy import IMAGES, SAME_CLASS, TOP1, Score
 from aocq.records.axes import outermost_register
 from aocq.records.costs import CyclesRecord, MemoryRecord
 from aocq.records.run import GraphRecord, MethodRecord, ModelRecord, RunResult
-from aocq.records.verdict import answer
+from aocq.records.verdict import Verdict, answer
 from reports.format import convention
 from reports.gates import against
 from reports.layer_widths import rules
@@ -239,7 +239,7 @@ def _chip_figures(result: RunResult) -> dict[str, Any]:
 
     Older records do not tell persistent from transient overflow: None.
     """
-    overflow, memory, reasons = result.overflow, result.memory, against(result.verdict)
+    overflow, memory = result.overflow, result.memory
     return {
         "overflowed": overflow.events,
         "persistent": overflow.persistent,
@@ -255,8 +255,16 @@ def _chip_figures(result: RunResult) -> dict[str, Any]:
         "accumulator_bits": outermost_register(result.proof),
         "energy_mj": result.energy_record.total_mj if result.energy_record else None,
         "energy_nm": result.energy_record.node_nm if result.energy_record else None,
-        "feasible": result.verdict.feasible,
-        "answer": answer(result.verdict),
+        **verdict_columns(result.verdict),
+    }
+
+
+def verdict_columns(verdict: Verdict) -> dict[str, Any]:
+    """Return the fields of a row about a verdict: its word, and the first reason against it."""
+    reasons = against(verdict)
+    return {
+        "feasible": verdict.feasible,
+        "answer": answer(verdict),
         "reason": reasons[0] if reasons else "",
     }
 

@@ -27,7 +27,7 @@ from aocq.sweeps.remaining import in_words
 from aocq.sweeps.run_key import LENGTH
 from aocq.sweeps.table import reason_row
 from aocq.sweeps.unit import Failed, Outcome, Unit
-from reports.rows import TableRow, sized_row
+from reports.rows import TableRow, sized_row, verdict_columns
 from simulator import strict_json
 from simulator.errors import AocqError
 from simulator.profile import NpuProfile
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from simulator.cost.many import Estimates
 
 COSTS, ROWS_NAME = "costs", "rows.json"
+NO_COSTS = "no_costs"  # in a row that is none: why; a column `reason` is of a verdict
 BLOCK = 250  # chips; a block takes some ten seconds, which is what an interruption costs
 SECONDS = 0.05  # of an estimate of DeiT-Tiny, measured
 # Of a profile, what no lowering reads: a graph is the same whatever stands there.
@@ -166,8 +167,8 @@ def rows_of_block(
             yield place, reason_row(designs[place], outcome.reason)
         return
     for place, plain in zip(block.places, outcome.value, strict=True):
-        if "reason" in plain:
-            yield place, reason_row(designs[place], plain["reason"])
+        if NO_COSTS in plain:
+            yield place, reason_row(designs[place], plain[NO_COSTS])
         else:
             yield place, replace(TableRow(**plain), variant=designs[place].variant)
 
@@ -230,23 +231,22 @@ def _row(
     """Return the columns of a design's row that are not the default, or why it has none."""
     from aocq.jobs.cost_record import cycles_record
     from aocq.jobs.memory_record import memory_record
+    from aocq.records.gates import Figures, Gates, judge
 
     if isinstance(lowered, str):
-        return {"reason": lowered}
+        return {NO_COSTS: lowered}
     try:
         costs = lowered.estimates.of(chip)
     except AocqError as error:
-        return {"reason": str(error)}
+        return {NO_COSTS: str(error)}
     if lowered.last is not None and lowered.last[0].steps is costs.steps:  # another clock
         return _columns(replace(lowered.last[1], latency_ms=costs.latency_ms))
-    row = sized_row(
-        model,
-        lowered.graph,
-        memory_record(costs, lowered.parameters_bits),
-        cycles_record(costs),
-        costs.latency_ms,
-        (recipe.weight_bits, recipe.activation_bits),
-    )
+    memory, cycles = memory_record(costs, lowered.parameters_bits), cycles_record(costs)
+    widths = (recipe.weight_bits, recipe.activation_bits)
+    row = sized_row(model, lowered.graph, memory, cycles, costs.latency_ms, widths)
+    # Without gates, and of figures without images: whether it fits the chip, whatever the clock.
+    figures = Figures(memory=memory, cycles=cycles, latency_ms=costs.latency_ms, fps=costs.fps)
+    row = replace(row, **verdict_columns(judge(Gates(), figures)))
     if costs.energy is not None:
         row = replace(row, energy_mj=costs.energy.total_mj, energy_nm=costs.energy.node_nm)
     products = (chip.accumulator_of("linear"), chip.accumulator_of("matmul"))

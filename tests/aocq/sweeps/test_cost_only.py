@@ -76,6 +76,10 @@ def test_figures_are_those_of_each_design_by_itself(designs: list[Design], tmp_p
         assert row.latency_ms == sizes.latency_ms
         assert row.peak_sram_bytes == sizes.memory.peak_sram_bytes
         assert row.sram_bytes == sizes.memory.sram_bytes
+        fits = sizes.memory.peak_sram_bytes <= sizes.memory.sram_bytes
+        assert (row.feasible, row.answer) == (fits, "YES" if fits else "NO")
+        assert ("of SRAM" in row.reason) == (not fits)
+    assert {row.feasible for row in rows} == {True, False, None}
 
 
 def test_blocks_that_are_finished_are_not_made_again(
