@@ -21,6 +21,7 @@ from reports.rows import TableRow
 
 Reference = Mapping[str, float]
 NO_REFERENCE: Reference = MappingProxyType({})
+MISFIT = " (does not fit its chip)"  # behind a name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,11 +30,18 @@ class Design:
 
     name : that tells it from all others
     page : address of its report, relative to the page of the front; empty without one
+    misfit : why its chip cannot run it, a sentence; empty where it fits, or that is not known
     """
 
     name: str
     row: TableRow
     page: str = ""
+    misfit: str = ""
+
+    @property
+    def marked(self) -> str:
+        """The name, with a mark where the design does not fit its chip."""
+        return f"{self.name}{MISFIT}" if self.misfit else self.name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +98,8 @@ class Front:
         the place of a design of the front that dominates it; None on the front and in no set
     missing
         axes on which it has no figure
+    infeasible
+        whether designs that do not fit their chip are in sets too
     order
         places as a table has them: set by set, by rank, by the axes in order; last those in no set
     """
@@ -101,6 +111,7 @@ class Front:
     ranks: tuple[int | None, ...]
     beaten_by: tuple[int | None, ...]
     missing: tuple[tuple[str, ...], ...]
+    infeasible: bool = False
     order: tuple[int, ...] = field(default=())
 
     @property
@@ -124,7 +135,11 @@ def figure(row: TableRow, axis: str) -> float | None:
 
 
 def front_of(
-    designs: Sequence[Design], axes: Sequence[str], reference: Reference = NO_REFERENCE
+    designs: Sequence[Design],
+    axes: Sequence[str],
+    reference: Reference = NO_REFERENCE,
+    *,
+    infeasible: bool = False,
 ) -> Front:
     """Sort designs by dominance over axes.
 
@@ -134,6 +149,8 @@ def front_of(
         names in :data:`aocq.records.axes.AXES`
     reference
         figures that hypervolumes are measured from, by axis; of the others the worst one of a set
+    infeasible
+        whether designs that do not fit their chip have ranks too; else they are in no set
     """
     table = [[figure(design.row, name) for name in axes] for design in designs]
     missing = [
@@ -141,7 +158,7 @@ def front_of(
     ]
     sets: dict[str, list[int]] = {}
     for place, design in enumerate(designs):
-        if not missing[place]:
+        if not missing[place] and (infeasible or not design.misfit):
             sets.setdefault(_alike(design.row, axes), []).append(place)
     ranks: list[int | None] = [None] * len(designs)
     beaten: list[int | None] = [None] * len(designs)
@@ -174,6 +191,7 @@ def front_of(
         ranks=tuple(ranks),
         beaten_by=tuple(beaten),
         missing=tuple(missing),
+        infeasible=infeasible,
         order=tuple(order),
     )
 
@@ -237,6 +255,18 @@ def _set(
 def notes_on(front: Front) -> list[str]:
     """Return what must be said of a front: what is in no set, several sets, equal designs."""
     found = []
+    misfits = sum(bool(design.misfit) for design in front.designs)
+    if misfits:
+        verb = "does" if misfits == 1 else "do"
+        ranked = (
+            "ranked all the same, marked"
+            if front.infeasible
+            else "without a rank; --infeasible ranks them too"
+        )
+        found.append(
+            f"{count(misfits)} of {plural(len(front.designs), 'design')} {verb} not fit the chip "
+            f"(more SRAM than it has, or ops that it has no place for): {ranked}."
+        )
     if len(front.sets) > 1:
         sets = "; ".join(
             f"{found.title} ({plural(len(found.members), 'design')})" for found in front.sets

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from aocq.records.axes import AXES
 from reports.alike import DIFFERENT_DATA, warnings
 from reports.format import MISSING, NO_NOISE, plural
-from reports.front import Front, figure, notes_on
+from reports.front import MISFIT, Front, figure, notes_on
 from reports.markdown_text import code
 from reports.rows import written_row
 from simulator import strict_json
@@ -44,6 +44,7 @@ def columns(front: Front) -> list[dict[str, Any]]:
             "comparable_set": None if at is None else front.sets[at].title,
             "rank": front.ranks[place],
             "beaten_by": None if by is None else front.designs[by].name,
+            "misfit": design.misfit,
         }
         drop = {"drop": figure(design.row, "drop")} if "drop" in front.axes else {}
         own = {name: variant.get(name) for name in variants}
@@ -151,7 +152,7 @@ def markdown(front: Front) -> str:
         lines.append(
             [
                 MISSING if rank is None else str(rank),
-                code(design.name),
+                code(design.name) + (MISFIT if design.misfit else ""),
                 *(written(figure(design.row, name), name) for name in front.axes),
                 "" if by is None else code(front.designs[by].name),
             ]

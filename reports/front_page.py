@@ -29,6 +29,7 @@ TOLD_BY = ("network", "method", "bits", "profile")
 class Line:
     """A row of the table.
 
+    name : with a mark where the design does not fit its chip
     figures : exact and as text, of the page's axes in order
     by : number of the row of a design that dominates it; None without one
     """
@@ -97,7 +98,7 @@ def lines_of(front: Front, names: list[str]) -> list[Line]:
             Line(
                 number=numbers[place],
                 rank=front.ranks[place],
-                name=design.name,
+                name=design.marked,
                 page=design.page,
                 told={
                     "network": network(row),

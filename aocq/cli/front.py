@@ -41,13 +41,25 @@ def command(
             "left out the worst figure there is",
         ),
     ] = "",
+    infeasible: Annotated[
+        bool,
+        typer.Option(
+            "--infeasible",
+            help="rank designs that do not fit their chip too; they are marked either way",
+        ),
+    ] = False,
     out: options.Out = Path("runs/front"),
 ) -> None:
     """Sort designs by dominance: those on the front are beaten by no other on all axes at once.
 
     Reads every finished run below the folders, whatever command made it, and the rows of every
     sweep.json that have costs without a run. Needs no torch. Runs on other images, and energies of
-    other processes, are not compared: each set has a front of its own, which is said.
+    other processes, are not compared: each set has a front of its own, which is said. Designs that
+    do not fit their chip are marked and have no rank, unless --infeasible is given: those that need
+    more SRAM than it has (ESTIMATED), or have ops that it has no place for. Gates do not matter.
+
+    Below a folder with a sweep.json only runs that its rows name are read, so that earlier content
+    of a plan does not count.
 
     Writes front.html (scatter plot, parallel coordinates, a table by rank, links to reports),
     front.csv, front.json, front.parquet (extra aocq[parquet]), front.md, front.png and front.svg
@@ -66,7 +78,7 @@ def command(
         wanted = default_axes([design.row for design in designs])
     for name in ends.keys() - {*wanted}:
         raise typer.BadParameter(f"--reference {name}: is not among --axes {','.join(wanted)}")
-    front = front_of(designs, wanted, ends)
+    front = front_of(designs, wanted, ends, infeasible=infeasible)
     publish_front(front, out)
     print_front(front)
     print(f"page: {out / 'front.html'}", file=sys.stderr)
@@ -115,7 +127,7 @@ def print_front(front: Front) -> None:
     rows = []
     for place in (place for found in front.sets for place in found.front):
         design = front.designs[place]
-        rows.append([design.name, *(written(figure(design.row, a), a) for a in front.axes)])
+        rows.append([design.marked, *(written(figure(design.row, a), a) for a in front.axes)])
     print_columns(["design", *front.axes], rows)
 
 

@@ -125,6 +125,39 @@ def test_costs_alone_have_the_axes_that_they_have_figures_of(
     assert "no design has a figure of drop: axes are latency_ms, weight_bytes" in done.err
 
 
+def test_what_does_not_fit_its_chip_is_counted_and_kept_only_if_asked_for(
+    without_torch: Run, tmp_path: Path
+) -> None:
+    fits = replace(COSTS, latency_ms=2.0, peak_sram_bytes=64, sram_bytes=64)
+    large = replace(COSTS, peak_sram_bytes=65, sram_bytes=64)
+    write_table("sweep", "A sweep", [fits, large], tmp_path / "sweep")
+    mark = " (2) (does not fit its chip)"
+    done = without_torch("front", tmp_path / "sweep", "--out", tmp_path / "front")
+    assert "1 of 2 designs does not fit the chip" in done.out
+    assert mark not in done.out, "what is printed is the front"
+    found = json.loads((tmp_path / "front" / "front.json").read_text("utf-8"))["rows"]
+    assert [row["rank"] for row in found] == [1, None]
+    assert "need 65 bytes of SRAM (ESTIMATED), it has 64" in found[1]["misfit"]
+    kept = without_torch("front", tmp_path / "sweep", "--infeasible", "--out", tmp_path / "front")
+    assert mark in kept.out
+    found = json.loads((tmp_path / "front" / "front.json").read_text("utf-8"))["rows"]
+    assert [(row["rank"], bool(row["misfit"])) for row in found] == [(1, True), (2, False)]
+
+
+def test_of_a_sweeps_folder_only_runs_that_its_rows_name_count(
+    without_torch: Run, sweep: Path, tmp_path: Path
+) -> None:
+    place = tmp_path / "sweep"
+    shutil.copytree(sweep, place)
+    shutil.copytree(place / "runs" / "c0ffee", place / "runs" / "earlier")
+    axes = ("--axes", "latency_ms,weight_bytes", "--out", tmp_path / "front")
+    done = without_torch("front", place, *axes)
+    assert f"{place}: 1 run left out that no row of sweep.json names" in done.err
+    assert len(json.loads((tmp_path / "front" / "front.json").read_text("utf-8"))["rows"]) == 4
+    without_torch("front", place, place / "runs" / "earlier", *axes)
+    assert len(json.loads((tmp_path / "front" / "front.json").read_text("utf-8"))["rows"]) == 5
+
+
 def test_rows_without_any_figure_have_no_axes(without_torch: Run, tmp_path: Path) -> None:
     bare = replace(COSTS, weight_bytes=None)
     write_table("sweep", "A sweep", [bare], tmp_path / "sweep")

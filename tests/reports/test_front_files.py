@@ -185,3 +185,14 @@ def test_columns_of_a_variant_do_not_take_those_of_the_table() -> None:
     odd: dict[str, Any] = {"variant": {"model": "other", "rank": "7"}}
     (row,) = columns(front_of([design("a", 1.0, 1.0, **odd)], AXES))
     assert (row["model"], row["rank"]) == ("vit", 1)
+
+
+def test_what_does_not_fit_its_chip_is_marked_in_every_file() -> None:
+    designs = [design("fits", 3.0, 9.0), design("large", 1.0, 1.0, misfit="needs more")]
+    for infeasible, rank in ((False, None), (True, 1)):
+        found = front_of(designs, AXES, infeasible=infeasible)
+        (row,) = (row for row in columns(found) if row["design"] == "large")
+        assert (row["rank"], row["misfit"]) == (rank, "needs more")
+        assert "`large` (does not fit its chip) |" in markdown(found)
+        assert "`fits` |" in markdown(found)
+        assert "1 of 2 designs does not fit the chip" in json.loads(json_text(found))["notes"][0]

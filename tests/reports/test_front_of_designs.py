@@ -141,3 +141,21 @@ def test_logits_without_noise_are_best_and_have_no_hypervolume() -> None:
     assert found.sets[0].best["sqnr_db"] == math.inf
     assert found.sets[0].volume is None
     assert "no finite SQNR" in found.sets[0].why
+
+
+def test_what_does_not_fit_its_chip_has_no_rank_unless_it_is_asked_for() -> None:
+    designs = [
+        design("fits", 3.0, 9.0),
+        design("too large", 1.0, 1.0, misfit="activations need more"),
+        design("NO by a gate", 2.0, 10.0, feasible=False),
+    ]
+    found = front_of(designs, AXES_OF_TIME)
+    assert found.ranks == (1, None, 1), "a gate does not matter"
+    assert found.sets[0].reference == {"drop": 3.0, "latency_ms": 10.0}
+    assert found.order == (2, 0, 1)
+    (said,) = notes_on(found)
+    assert said.startswith("1 of 3 designs does not fit the chip")
+    assert said.endswith("without a rank; --infeasible ranks them too.")
+    kept = front_of(designs, AXES_OF_TIME, infeasible=True)
+    assert kept.ranks == (2, 1, 2)
+    assert notes_on(kept)[0].endswith("ranked all the same, marked.")

@@ -98,3 +98,16 @@ def test_hostile_texts_stay_text() -> None:
 def test_a_front_without_any_design_on_all_axes_is_a_page_too() -> None:
     page = ParsedPage(html(front_of([DESIGNS[3]], AXES)))
     assert "1 of 1 design without a rank" in page.text
+
+
+def test_what_does_not_fit_its_chip_is_marked_in_table_and_plots() -> None:
+    large = design("large", 0.5, 0.5, misfit="needs more")
+    page = ParsedPage(html(front_of([*DESIGNS, large], AXES, infeasible=True)))
+    head, *body = page.tables["designs"]
+    name = "large (does not fit its chip)"
+    assert body[0][head.index("Design")] == name
+    assert json.loads(page.scripts[0])["designs"][0]["name"] == name
+    assert "ranked all the same, marked." in page.text
+    left = ParsedPage(html(front_of([*DESIGNS, large], AXES)))
+    assert [row[head.index("Rank")] for row in left.tables["designs"][1:]].count("—") == 2
+    assert "is marked and has no rank" in left.text
