@@ -6,7 +6,7 @@ from __future__ import annotations
 import csv
 import io
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from reports.alike import (
@@ -36,14 +36,20 @@ NOT_OF_CHIPS = frozenset({"recipe", "set"})
 Block = tuple[str, float, float]
 
 
-def markdown(title: str, rows: Sequence[TableRow], blocks: Sequence[Block] = ()) -> str:
-    """Return the table as Markdown, with what its columns mean, and condition numbers if any."""
-    columns = _columns(rows)
+def markdown(
+    title: str, rows: Sequence[TableRow], blocks: Sequence[Block] = (), *, chips: bool = False
+) -> str:
+    """Return the table as Markdown, with what its columns mean, and condition numbers if any.
+
+    ``chips``: it compares chips, though rows that are there may all be of one.
+    """
+    chips = chips or differ_in_profile(rows)
+    columns = _columns(rows, chips=chips)
     lines = [list(columns), ["---", *["---:"] * (len(columns) - 1)]]
     lines += [list(_written(row, columns, rows).values()) for row in rows]
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    legend = chip_legend(rows) if differ_in_profile(rows) else _legend(rows)
-    notes = [f"- {note}" for note in notes_on(rows)]
+    legend = chip_legend(rows) if chips else _legend(rows)
+    notes = [f"- {note}" for note in notes_on(rows, chips=chips)]
     common = said(alike(rows))
     above = [*warnings(rows), f"In all rows: {common}." if common else ""]
     parts = [f"# {title}", *filter(None, above), table, legend]
@@ -71,7 +77,7 @@ def terminal(rows: Sequence[TableRow]) -> tuple[list[str], list[list[str]]]:
     :func:`in_common` has them.
     """
     common = in_common(rows)
-    columns = [name for name in _columns(rows) if name not in common]
+    columns = [name for name in _columns(rows, chips=differ_in_profile(rows)) if name not in common]
     return columns, [list(_written(row, columns, rows).values()) for row in rows]
 
 
@@ -101,22 +107,27 @@ def differ_in_profile(rows: Sequence[TableRow]) -> bool:
 
     Chips differ in their profile, or in the value of one of its keys that a sweep varies.
     """
-    return len({tuple(sorted(_chip(row).items())) for row in rows}) > 1
+    return several_chips(row.variant for row in rows)
 
 
-def _chip(row: TableRow) -> dict[str, str]:
+def several_chips(variants: Iterable[Mapping[str, str]]) -> bool:
+    """Return whether rows with these variants are of more than one chip."""
+    return len({tuple(sorted(_chip(variant).items())) for variant in variants}) > 1
+
+
+def _chip(variant: Mapping[str, str]) -> dict[str, str]:
     """Return what says on which chip a row is: profile and varied keys; nothing without one."""
-    if PROFILE not in row.variant:
+    if PROFILE not in variant:
         return {}
-    return {name: value for name, value in row.variant.items() if name not in NOT_OF_CHIPS}
+    return {name: value for name, value in variant.items() if name not in NOT_OF_CHIPS}
 
 
-def notes_on(rows: Sequence[TableRow]) -> list[str]:
+def notes_on(rows: Sequence[TableRow], *, chips: bool = False) -> list[str]:
     """Return the notes on single rows, a line each.
 
     Where rows compare chips, a note is the reason against the chip, and none is of the paper.
     """
-    chips = differ_in_profile(rows)
+    chips = chips or differ_in_profile(rows)
     alone = len(_of_chips(rows)) == 3  # then the chip says which row is meant
     places = [_chip_in_words(row) if alone else _place(row) for row in rows]
     times = Counter(places)
@@ -154,15 +165,17 @@ def write_table(
     rows: Sequence[TableRow],
     folder: Path,
     blocks: Sequence[Block] = (),
+    *,
+    chips: bool = False,
 ) -> None:
     """Write ``name``.md, .csv and .json into ``folder``, each whole or not at all.
 
-    ``blocks`` go into the Markdown and into conditioning.csv.
+    ``blocks`` go into the Markdown and into conditioning.csv; ``chips`` as in :func:`markdown`.
     """
     if blocks:
         write_text(folder / "conditioning.csv", conditioning_csv(blocks))
     plain = {"title": title, "rows": [written_row(row, rows) for row in rows]}
-    write_text(folder / f"{name}.md", markdown(title, rows, blocks))
+    write_text(folder / f"{name}.md", markdown(title, rows, blocks, chips=chips))
     write_text(folder / f"{name}.csv", csv_text(rows))
     write_text(
         folder / f"{name}.json", strict_json.dumps(plain, indent=1, ensure_ascii=False) + "\n"
@@ -180,14 +193,14 @@ def _variants(rows: Sequence[TableRow]) -> list[str]:
     return list(dict.fromkeys(name for row in rows for name in row.variant))
 
 
-def _columns(rows: Sequence[TableRow]) -> list[str]:
+def _columns(rows: Sequence[TableRow], *, chips: bool) -> list[str]:
     """Return the heads: those of the paper only where it has a figure, of chips if they differ.
 
     What networks are built with, and the images, have columns where rows differ in them.
     """
     names = ["model", *apart(rows, NETWORK_COLUMNS), "method", "W/A", *apart(rows, (WIDTHS,))]
     names += [*_variants(rows), *apart(rows, (*DATA_COLUMNS, SCORE))]
-    if differ_in_profile(rows):
+    if chips:
         energies = any(row.energy_mj is not None for row in rows)
         return [*names, *(name for name in CHIP_COLUMNS if name != "mJ" or energies)]
     with_paper = any(row.paper_size_mb is not None for row in rows)
@@ -235,7 +248,7 @@ def _written(row: TableRow, columns: Sequence[str], rows: Sequence[TableRow]) ->
 
 def _chip_in_words(row: TableRow) -> str:
     """Return a row's chip: ``edge_npu_int8 memory.sram_bytes 4096``."""
-    keys = [f"{name} {value}" for name, value in _chip(row).items() if name != PROFILE]
+    keys = [f"{name} {value}" for name, value in _chip(row.variant).items() if name != PROFILE]
     return " ".join([row.variant.get(PROFILE, ""), *keys])
 
 

@@ -31,7 +31,7 @@ def estimate_all(
     from aocq.sweeps.local_pool import LocalPool
 
     blocks = cost_blocks(designs, out)
-    tables = Tables(title, (), out)
+    tables = Tables(title, designs, (), out)
     with LocalPool(max(1, min(workers, len(blocks))), progress.note) as pool:
         every = estimated(designs, blocks, pool, say, progress.note, retry_failed=retry_failed)
         for found in every:
@@ -55,7 +55,7 @@ def run_sweep(
     from aocq import progress
     from aocq.sweeps.runs import planned_runs, run_all
 
-    tables = Tables(title, runs, out)
+    tables = Tables(title, [run.design for run in runs], runs, out)
     few: dict[int, Ended] = {}
     with pool as opened:
         for ended in run_all(runs, opened, say, progress.note, retry_failed=retry_failed):
@@ -82,10 +82,16 @@ class Tables:
         whose times are published with the table
     """
 
-    def __init__(self, title: str, runs: Sequence[Planned], out: Path) -> None:
+    def __init__(
+        self, title: str, designs: Sequence[Design], runs: Sequence[Planned], out: Path
+    ) -> None:
+        from reports.sweep_table import several_chips
+
         self.rows: dict[int, TableRow] = {}
         self.runs = runs
         self._title, self._out = title, out
+        # Of the plan: the first rows may all be of one chip.
+        self._chips = several_chips(design.variant for design in designs)
         self._took, self._last = 0.0, time.monotonic()
 
     def add(self, place: int, row: TableRow) -> None:
@@ -123,7 +129,7 @@ class Tables:
             leased(self._out / f".{NAME}.lease", progress.note),
             claimed_table(self._out, NAME),
         ):
-            publish_table(NAME, self._title, rows, self._out, texts=texts)
+            publish_table(NAME, self._title, rows, self._out, texts=texts, chips=self._chips)
         self._last = time.monotonic()
         self._took = self._last - start
         return rows

@@ -201,18 +201,20 @@ def publish_table(
     blocks: Sequence[Block] = (),
     figure: Picture | None = None,
     texts: Mapping[str, str] = _NO_TEXTS,
+    *,
+    chips: bool = False,
 ) -> None:
     """Let a table take the place of the command's earlier one in ``out``, which is claimed.
 
-    ``blocks`` are those of :func:`reports.sweep_table.write_table`; ``figure`` and ``texts`` (of
-    other files, by name) are the table's own.
+    ``blocks`` and ``chips`` are those of :func:`reports.sweep_table.write_table`; ``figure`` and
+    ``texts`` (of other files, by name) are the table's own.
     """
     from aocq.records.publishing import publish, staging
     from reports.sweep_table import write_table
     from simulator.files import write_text
 
     complete = staging(out)
-    write_table(name, title, rows, complete, blocks)
+    write_table(name, title, rows, complete, blocks, chips=chips)
     if figure is not None:
         figure.write(complete, name)
     for file, text in texts.items():

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from aocq.cli.sweep_runs import Tables
 from aocq.jobs.captured import captured_network
 from aocq.jobs.request import ModelRequest
 from aocq.jobs.without_weights import lowered_without_weights, sizes_of
@@ -130,3 +131,15 @@ def test_lowering_reads_nothing_of_what_blocks_take_for_costs(name: str) -> None
     except Exception as refused:  # what a chip cannot hold, tables in files: not asked here
         pytest.skip(str(refused))
     assert sha256(lowered_without_weights(captured, recipe, other).graph) == sha256(graph)
+
+
+def test_a_table_of_the_first_rows_has_the_columns_that_the_whole_one_will_have(
+    designs: list[Design], tmp_path: Path
+) -> None:
+    of_one_profile = [each for each in designs if each.variant["profile"] == "edge_npu_int8"]
+    rows, _ = rows_of(of_one_profile, tmp_path / "out")
+    for chosen, chips in ((of_one_profile, True), (of_one_profile[:1], False)):
+        tables = Tables("A sweep", chosen, (), tmp_path / "out")
+        tables.add(0, rows[0])
+        tables.publish()
+        assert ("| feasible |" in (tmp_path / "out" / "sweep.md").read_text("utf-8")) == chips
