@@ -161,7 +161,12 @@ def run_row(result: RunResult, variant: Mapping[str, str], folder: str) -> Table
         logit_sqnr_db=accuracy.logit_sqnr_db.integer_float,
         float_ops=result.graph.float_ops,
         ops=result.graph.ops,
-        size_mb=paper_size(result.model, _bits_of_a_parameter(result)),
+        size_mb=paper_size(
+            result.model,
+            _average_bits(
+                method.weight_bits, result.model, result.memory, mixed=bool(method.layers)
+            ),
+        ),
         calibration_images=method.calibration_images,
         calibration_seconds=method.seconds,
         run=folder,
@@ -227,11 +232,13 @@ def _own_widths(method: MethodRecord) -> str:
     return ", ".join(filter(None, [own, of_layers]))
 
 
-def _bits_of_a_parameter(result: RunResult) -> float:
-    """Return the width of a run's parameters, on average where layers have their own."""
-    if not result.method.layers or not result.model.parameters:
-        return result.method.weight_bits
-    return 8 * result.memory.model_size_bytes / result.model.parameters
+def _average_bits(
+    weight_bits: int, model: ModelRecord, memory: MemoryRecord, *, mixed: bool
+) -> float:
+    """Return the width of a network's parameters, on average where layers have their own."""
+    if not mixed or not model.parameters:
+        return weight_bits
+    return 8 * memory.model_size_bytes / model.parameters
 
 
 def _chip_figures(result: RunResult) -> dict[str, Any]:
@@ -290,11 +297,19 @@ def sized_row(
     cycles: CyclesRecord,
     latency_ms: float,
     widths: tuple[int, int],
+    *,
+    mixed: bool = False,
 ) -> TableRow:
-    """Return the row of a network without a run: sizes and costs, which need no weights."""
+    """Return the row of a network without a run: sizes and costs, which need no weights.
+
+    Parameters
+    ----------
+    mixed
+        whether layers have other widths: its size is then that of ``memory``, and not the paper's
+    """
     weight_bits, activation_bits = widths
     printed = None
-    if not model.arguments:
+    if not model.arguments and not mixed:
         printed = printed_row(model.name, "AOCQ", weight_bits, activation_bits)
     return TableRow(
         model=model.name,
@@ -304,7 +319,7 @@ def sized_row(
         arguments=typed(model.arguments),
         float_ops=graph.float_ops,
         ops=graph.ops,
-        size_mb=paper_size(model, weight_bits),
+        size_mb=paper_size(model, _average_bits(weight_bits, model, memory, mixed=mixed)),
         cycles=cycles.total,
         latency_ms=latency_ms,
         peak_sram_bytes=memory.peak_sram_bytes,

@@ -202,6 +202,7 @@ class _Lowered:
 
     graph: GraphRecord
     parameters_bits: int
+    mixed: bool  # whether layers have other widths than the recipe has for all
     estimates: Estimates
     last: tuple[CostEstimate, TableRow] | None = None
 
@@ -209,6 +210,7 @@ class _Lowered:
 def _lowered(captured: CapturedNetwork, request: CostRequest, chip: NpuProfile) -> _Lowered | str:
     """Return a network's graph on a chip, or why there is none."""
     from aocq.jobs.cost_record import graph_record
+    from aocq.jobs.method_record import layer_records
     from aocq.jobs.without_weights import lowered_without_weights
     from aocq.tasks.task import host_work_of
     from simulator.cost.many import Estimates
@@ -221,6 +223,7 @@ def _lowered(captured: CapturedNetwork, request: CostRequest, chip: NpuProfile) 
     return _Lowered(
         graph=graph_record(graph),
         parameters_bits=sized.parameters_bits,
+        mixed=bool(layer_records(sized.quantized)),
         estimates=Estimates(graph, host_work_of(request.task, graph)),
     )
 
@@ -243,7 +246,8 @@ def _row(
         return _columns(replace(lowered.last[1], latency_ms=costs.latency_ms))
     memory, cycles = memory_record(costs, lowered.parameters_bits), cycles_record(costs)
     widths = (recipe.weight_bits, recipe.activation_bits)
-    row = sized_row(model, lowered.graph, memory, cycles, costs.latency_ms, widths)
+    figures_of = (lowered.graph, memory, cycles, costs.latency_ms)
+    row = sized_row(model, *figures_of, widths, mixed=lowered.mixed)
     # Without gates, and of figures without images: whether it fits the chip, whatever the clock.
     figures = Figures(memory=memory, cycles=cycles, latency_ms=costs.latency_ms, fps=costs.fps)
     row = replace(row, **verdict_columns(judge(Gates(), figures)))

@@ -143,3 +143,13 @@ def test_a_table_of_the_first_rows_has_the_columns_that_the_whole_one_will_have(
         tables.add(0, rows[0])
         tables.publish()
         assert ("| feasible |" in (tmp_path / "out" / "sweep.md").read_text("utf-8")) == chips
+
+
+def test_megabytes_count_layers_at_their_own_bits(tmp_path: Path) -> None:
+    mixed = '{ name = "o", weight_bits = 4, layers = { "blocks.*.mlp.fc2" = { w = 8 } } }'
+    text = PLAN.replace('["w8a8", "w4a8"]', mixed.join("[]")).replace('"esp32_p4"', "")
+    (tmp_path / "plan.toml").write_text(text.replace("int8", "packed"), "utf-8")
+    found = designs_of(read_plan(tmp_path / "plan.toml"), tmp_path / "out", ("aocq", "sweep"))
+    rows, _ = rows_of(found, tmp_path / "out")
+    sizes = {row.size_mb for row in rows if row.cycles is not None}
+    assert sizes == {67_749 / 1024 / 1000}
