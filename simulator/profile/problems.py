@@ -49,12 +49,21 @@ def _union_tags() -> frozenset[str]:
     )
 
 
-def _problem(item: Mapping[str, Any], place: str) -> str:
-    location = [part for part in item["loc"] if part not in {*_union_tags(), _KEY}]
+def path_of(item: Mapping[str, Any], place: str = "") -> str:
+    """Return where one mistake of a profile is, as its file writes the path."""
     path = place
-    for part in location:
+    for part in _location(item):
         key = named(str(part))
         path += f"[{part}]" if isinstance(part, int) else f".{key}" if path else key
+    return path
+
+
+def _location(item: Mapping[str, Any]) -> list[str | int]:
+    return [part for part in item["loc"] if part not in {*_union_tags(), _KEY}]
+
+
+def _problem(item: Mapping[str, Any], place: str) -> str:
+    location, path = _location(item), path_of(item, place)
     if item["type"] == "extra_forbidden":
         return f"{path}: {_unknown(str(location[-1]))}"
     if item["type"] == "missing":

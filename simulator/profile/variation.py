@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any
 
@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from simulator.errors import InputError
 from simulator.profile.aliases import ROUNDING_ALIASES
 from simulator.profile.chip_tables import table_uses
-from simulator.profile.problems import problems
+from simulator.profile.problems import path_of, problems
 from simulator.profile.profile import NpuProfile, flat_values
 
 
@@ -63,21 +63,26 @@ def varied(profile: NpuProfile, name: str, changes: Mapping[str, Any]) -> NpuPro
     try:
         return NpuProfile.model_validate(plain)
     except ValidationError as error:
-        found = [*problems(error), *_nearest(profile, changes)]
-        unknown = any(item["type"] == "extra_forbidden" for item in error.errors())
-        kind = UnknownKeyError if unknown else InputError
-        raise kind(f"profile {name}: {'; '.join(found)}") from error
+        unknown = [path_of(x) for x in error.errors() if x["type"] == "extra_forbidden"]
+        found = [*problems(error), *_nearest(profile, _below(changes, unknown))]
+        if unknown:
+            raise UnknownKeyError(f"profile {profile.name}: {'; '.join(found)}") from error
+        raise InputError(f"profile {name}: {'; '.join(found)}") from error
 
 
-def _nearest(profile: NpuProfile, changes: Mapping[str, Any]) -> Iterator[str]:
-    """Yield, of every changed key that the profile has not, those that it has and may be meant."""
-    known = flat_values(profile)
-    for path in changes:
-        if not any(f"{each}.".startswith(f"{path}.") for each in known):
-            last = path.rpartition(".")[2]
-            same = [each for each in known if each.rpartition(".")[2] == last]
-            if near := get_close_matches(path, known, n=3) or same[:3]:
-                yield f"near {path}: {', '.join(near)}"
+def _below(changes: Mapping[str, Any], unknown: Sequence[str]) -> list[str]:
+    """Return the changed keys that are unknown ones, or would stand in an unknown table."""
+    return [path for path in changes if any(f"{path}.".startswith(f"{x}.") for x in unknown)]
+
+
+def _nearest(profile: NpuProfile, wrong: Sequence[str]) -> Iterator[str]:
+    """Yield, of every key that profiles have not, those of the profile that may be meant."""
+    known = [*flat_values(profile), *(f"{_ACCUMULATOR}.{key}" for key in OUTERMOST)]
+    for path in wrong:
+        last = path.rpartition(".")[2]
+        same = [each for each in known if each.rpartition(".")[2] == last]
+        if near := get_close_matches(path, known, n=3) or same[:3]:
+            yield f"near {path}: {', '.join(near)}"
 
 
 def change_outermost_level(plain: dict[str, Any], changes: Mapping[str, Any]) -> None:

@@ -58,6 +58,16 @@ def test_a_key_that_profiles_have_not_is_refused_with_those_near_it(key: str, to
         varied(BASE, "chip", {key: 8})
 
 
+def test_keys_that_are_right_have_none_near_them() -> None:
+    changes = {"acumulator.bits": 20, "accumulator.overflow": "wrap", "memory.sram_bytes": 1024}
+    with pytest.raises(UnknownKeyError) as refused:
+        varied(BASE, "edge_npu_int8_bits20", changes)
+    told = str(refused.value)
+    assert told.startswith("profile edge_npu_int8: acumulator: unknown key")
+    assert "; near acumulator.bits: accumulator.bits, " in told
+    assert told.count("; near ") == 1
+
+
 def test_a_value_that_no_chip_has_is_another_mistake() -> None:
     with pytest.raises(InputError, match=r"accumulator.levels\[0\].bits = 3") as refused:
         varied(BASE, "chip", {"accumulator.bits": 3})
