@@ -105,18 +105,17 @@ def command(
     Example: aocq sweep plan.toml --dask tcp://head:8786 --out /shared/sweep
     """
     from aocq.records.run_folder import refuse_run_folder
-    from aocq.sweeps.designs import designs_of
+    from aocq.sweeps.designs import read_designs
     from aocq.sweeps.local_pool import cores
-    from aocq.sweeps.plan import read_plan
     from aocq.sweeps.runs import at_images, planned_runs
 
     place.check()
     if axes and then is None:
         raise typer.BadParameter("--axes: they choose designs for --then, which is missing")
-    found = read_plan(plan)
+    found, designs = read_designs(plan, out, ("aocq", *sys.argv[1:]))
     refuse_run_folder(out)
     check_networks(found)
-    designs = at_images(designs_of(found, out, ("aocq", *sys.argv[1:])), images)
+    designs = at_images(designs, images)
     designs = [*part_of(designs, place.shard)]
     slots = place.workers or cores()
     if found.sweep.costs_only:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -62,30 +62,39 @@ class ProfileVariant:
             write_text(path, text)
 
 
-def profile_variants(plan: Plan, out: Path) -> Iterator[ProfileVariant]:
-    """Yield every chip of a plan: its profiles, each with every combination of its keys' values.
+def profile_variants(plan: Plan, out: Path, refuse: Callable[[str], None]) -> list[ProfileVariant]:
+    """Return every chip of a plan: its profiles, each with every combination of its keys' values.
 
-    Raises
-    ------
-    InputError
-        If a profile cannot be read, or has no such key, or two chips would be one file.
+    ``refuse`` gets every mistake with its place in the plan: a profile that cannot be read or has
+    no such key, or two chips that would be one file. Chips of the others are returned.
     """
     keys = plan.sweep.keys
     written: dict[str, NpuProfile] = {}
-    for path in plan.sweep.profiles:
-        profile = load_profile(path)
+    found: list[ProfileVariant] = []
+    for place, path in enumerate(plan.sweep.profiles):
+        try:
+            profile = load_profile(path)
+        except InputError as error:
+            refuse(f"sweep.profiles[{place}]: {error}")
+            continue
+        if not keys:
+            found.append(ProfileVariant(base=profile.name, settings={}, profile=profile, path=path))
+            continue
         for values in product(*keys.values()):
-            if not keys:
-                yield ProfileVariant(base=profile.name, settings={}, profile=profile, path=path)
-                continue
-            found = _variant(profile, dict(zip(keys, values, strict=True)), out)
-            chip = found.profile
-            if chip is not None and written.setdefault(found.path, chip) != chip:
-                raise InputError(
-                    f"sweep.profiles: two chips would be written as {found.path}; give {path} a "
+            try:
+                variant = _variant(profile, dict(zip(keys, values, strict=True)), out)
+            except UnknownKeyError as error:
+                refuse(f"sweep.keys: {error}")
+                break  # other values have the same keys
+            chip = variant.profile
+            if chip is not None and written.setdefault(variant.path, chip) != chip:
+                refuse(
+                    f"sweep.profiles: two chips would be written as {variant.path}; give {path} a "
                     "name of its own (its key name), or leave one out"
                 )
-            yield found
+                break
+            found.append(variant)
+    return found
 
 
 def _variant(profile: NpuProfile, changes: Mapping[str, Any], out: Path) -> ProfileVariant:
@@ -98,8 +107,8 @@ def _variant(profile: NpuProfile, changes: Mapping[str, Any], out: Path) -> Prof
     )
     try:
         return replace(plain, profile=varied(profile, name, changes))
-    except UnknownKeyError as error:
-        raise InputError(f"sweep.keys: {error}") from error
+    except UnknownKeyError:
+        raise
     except InputError as error:
         return replace(plain, reason=str(error))
 

@@ -21,8 +21,8 @@ from aocq.recipes.methods import calibration_images
 from aocq.recipes.recipe import Recipe
 from aocq.records.gates import Gates
 from aocq.sweeps.chips import ProfileVariant, profile_variants
-from aocq.sweeps.plan import DataEntry, NetworkEntry, Plan
-from aocq.sweeps.plan_recipes import NamedRecipe, recipe_of_plan
+from aocq.sweeps.plan import DataEntry, NetworkEntry, Plan, readable_plan, refused
+from aocq.sweeps.plan_recipes import NamedRecipe, recipes_of_plan
 from reports.rows import SIZES_ONLY
 from simulator.settings import typed
 
@@ -47,16 +47,47 @@ class Design:
     chip: ProfileVariant
 
 
-def designs_of(plan: Plan, out: Path, command: Sequence[str]) -> list[Design]:
-    """Return the designs of a plan, in its order: networks, images, methods, recipes, chips.
+def read_designs(path: Path, out: Path, command: Sequence[str]) -> tuple[Plan, list[Design]]:
+    """Read a plan, and return it with its designs.
 
     Raises
     ------
     InputError
-        If a profile or a recipe cannot be read, or a key of profiles is unknown.
+        If there is no such file, or it has mistakes: all that can be told before a run, in one
+        message. Of recipes, profiles and their keys, of folders and files that are not there.
     """
-    chips = list(profile_variants(plan, out))
-    recipes = [recipe_of_plan(each, plan) for each in plan.sweep.recipes]
+    plan, found = readable_plan(path)
+    if plan is None:
+        raise refused(path, found)
+    recipes = recipes_of_plan(plan, found.append)
+    chips = profile_variants(plan, out, found.append)
+    found += _not_there(plan)
+    if found:
+        raise refused(path, found)
+    return plan, _designs(plan, recipes, chips, out, command)
+
+
+def _not_there(plan: Plan) -> Iterator[str]:
+    """Yield the files and folders of a plan that are missing; estimates read none of them."""
+    if plan.sweep.costs_only:
+        return
+    for place, network in enumerate(plan.network):
+        if network.weights and not Path(network.weights).exists():
+            yield f"network[{place}].weights: {network.weights}: not found"
+    for name, data in plan.data.items():
+        for key, folder in (("evaluate", data.evaluate), ("calibrate", data.calibrate)):
+            if folder and not Path(folder).exists():
+                yield f"data.{name}.{key}: {folder}: not found"
+
+
+def _designs(
+    plan: Plan,
+    recipes: Sequence[NamedRecipe],
+    chips: Sequence[ProfileVariant],
+    out: Path,
+    command: Sequence[str],
+) -> list[Design]:
+    """Return the designs of a plan, in its order: networks, images, methods, recipes, chips."""
     labelled = any(each.label for each in recipes)
     several = len(plan.data) > 1
     found = []

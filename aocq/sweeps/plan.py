@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -107,22 +107,50 @@ class Plan(_Table):
     sweep: SweepEntry = SweepEntry()
 
 
-def read_plan(path: Path) -> Plan:
+def readable_plan(path: Path) -> tuple[Plan | None, list[str]]:
     """Read a plan; its relative paths are made ones that begin at its folder.
+
+    Returns
+    -------
+    Plan | None
+        without the keys that are wrong, for the rest to be looked at; None where they decide too
+        much for that
+    list[str]
+        a line for each mistake: values that are unknown, missing, of the wrong type, out of range,
+        or name what the plan has not
 
     Raises
     ------
     InputError
-        If there is no such file, it is not TOML, or values are unknown, missing, of the wrong type,
-        out of range, or name what the plan has not: all of them in one message.
+        If there is no such file, or it is not TOML.
     """
+    parsed = _parsed(path)
     try:
-        plan = Plan.model_validate(_parsed(path))
+        plan = Plan.model_validate(parsed)
     except ValidationError as error:
-        raise _refused(path, [_problem(item) for item in error.errors()]) from error
-    if found := list(_inconsistent(plan)):
-        raise _refused(path, found)
-    return _beside(plan, path.parent)
+        found = [_problem(item) for item in error.errors()]
+        return _without(parsed, error, path.parent), found
+    return _beside(plan, path.parent), list(_inconsistent(plan))
+
+
+def _without(parsed: dict[str, Any], error: ValidationError, folder: Path) -> Plan | None:
+    """Return what a plan is without its wrong keys; None where something is missing then."""
+    for item in error.errors():
+        node: Any = parsed
+        table, key = parsed, ""
+        for part in item["loc"]:
+            if isinstance(node, dict) and part in node:
+                table, key = node, str(part)
+            elif not (isinstance(node, list) and isinstance(part, int)):
+                break
+            node = node[part]
+        if item["type"] == "missing" or key == "costs_only":
+            return None
+        table.pop(key, None)  # of two mistakes in one value, the first has taken it away
+    try:
+        return _beside(Plan.model_validate(parsed), folder)
+    except ValidationError:
+        return None
 
 
 def _inconsistent(plan: Plan) -> Iterator[str]:
@@ -188,7 +216,8 @@ def _parsed(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: not TOML: {error}") from error
 
 
-def _refused(path: Path, found: list[str]) -> InputError:
+def refused(path: Path, found: Sequence[str]) -> InputError:
+    """Return the error that tells all mistakes of a plan, a line each."""
     lines = "\n".join(f"  {line}" for line in found)
     return InputError(f"{path}: {len(found)} problem(s):\n{lines}")
 

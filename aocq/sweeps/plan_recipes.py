@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,18 @@ class NamedRecipe:
     recipe: Recipe
 
 
-def recipe_of_plan(written: str | Mapping[str, Any], plan: Plan) -> NamedRecipe:
+def recipes_of_plan(plan: Plan, refuse: Callable[[str], None]) -> list[NamedRecipe]:
+    """Return the recipes of a plan; ``refuse`` gets what is none, with its place in the plan."""
+    found = []
+    for place, written in enumerate(plan.sweep.recipes):
+        try:
+            found.append(_recipe(written, plan))
+        except InputError as error:
+            refuse(f"sweep.recipes[{place}]: {error}")
+    return found
+
+
+def _recipe(written: str | Mapping[str, Any], plan: Plan) -> NamedRecipe:
     """Return a recipe as a plan writes it: ``w4a8``, a file, a table.
 
     Raises
@@ -46,7 +57,7 @@ def recipe_of_plan(written: str | Mapping[str, Any], plan: Plan) -> NamedRecipe:
         found = _WIDTHS.fullmatch(written.lower())
         if found is None:
             raise InputError(
-                f"sweep.recipes: {written!r} is no recipe; wanted w4a8 (bits of weights and "
+                f"{written!r} is no recipe; wanted w4a8 (bits of weights and "
                 "activations, 2 to 8 and 3 to 8 or 16; e8 behind it: of the two ends), a recipe "
                 "file (.toml) or a table"
             )
@@ -69,7 +80,7 @@ def _inline(table: dict[str, Any], plain: Recipe) -> NamedRecipe:
         lines = [str(error)]
         if isinstance(error, ValidationError):
             lines = [f"{'.'.join(map(str, item['loc']))}: {item['msg']}" for item in error.errors()]
-        raise InputError(f"sweep.recipes: {'; '.join(lines)}") from error
+        raise InputError("; ".join(lines)) from error
     rules = {"layers": len(layers)} if layers else {}
     return NamedRecipe(label=str(label or _compact({**table, **rules})), recipe=recipe)
 

@@ -16,8 +16,7 @@ from aocq.progress import silent
 from aocq.recipes.recipe import Recipe
 from aocq.sweeps import cost_only
 from aocq.sweeps.cost_only import ROWS_NAME, cost_blocks, estimated
-from aocq.sweeps.designs import Design, designs_of
-from aocq.sweeps.plan import read_plan
+from aocq.sweeps.designs import Design, read_designs
 from aocq.sweeps.pool import ThisProcess
 from reports.rows import TableRow
 from simulator.graph import sha256
@@ -41,7 +40,7 @@ NETWORK = ModelRequest(name="vit_nano_digits")
 @pytest.fixture
 def designs(tmp_path: Path) -> list[Design]:
     (tmp_path / "plan.toml").write_text(PLAN, "utf-8")
-    return designs_of(read_plan(tmp_path / "plan.toml"), tmp_path / "out", ("aocq", "sweep"))
+    return read_designs(tmp_path / "plan.toml", tmp_path / "out", ("aocq", "sweep"))[1]
 
 
 def rows_of(designs: list[Design], out: Path) -> tuple[list[TableRow], list[str]]:
@@ -149,7 +148,7 @@ def test_megabytes_count_layers_at_their_own_bits(tmp_path: Path) -> None:
     mixed = '{ name = "o", weight_bits = 4, layers = { "blocks.*.mlp.fc2" = { w = 8 } } }'
     text = PLAN.replace('["w8a8", "w4a8"]', mixed.join("[]")).replace('"esp32_p4"', "")
     (tmp_path / "plan.toml").write_text(text.replace("int8", "packed"), "utf-8")
-    found = designs_of(read_plan(tmp_path / "plan.toml"), tmp_path / "out", ("aocq", "sweep"))
+    _, found = read_designs(tmp_path / "plan.toml", tmp_path / "out", ("aocq", "sweep"))
     rows, _ = rows_of(found, tmp_path / "out")
     sizes = {row.size_mb for row in rows if row.cycles is not None}
     assert sizes == {67_749 / 1024 / 1000}

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from aocq.sweeps.chips import varied_name
-from aocq.sweeps.designs import Design, designs_of
-from aocq.sweeps.plan import read_plan
+from aocq.sweeps.designs import Design, read_designs
 from simulator.errors import InputError
 from simulator.profile import load_profile
 from simulator.profile.variation import toml_text, varied
@@ -25,7 +24,11 @@ def plan(folder: Path, text: str) -> Path:
 
 
 def designs(folder: Path, text: str) -> list[Design]:
-    return designs_of(read_plan(plan(folder, text)), folder / "out", ("aocq", "sweep"))
+    """The designs of a plan beside which the files that plans of these tests name lie."""
+    for name in ("val", "canvases"):
+        (folder / name).mkdir(exist_ok=True)
+    (folder / "deit.pt").touch()
+    return read_designs(plan(folder, text), folder / "out", ("aocq", "sweep"))[1]
 
 
 def test_what_a_plan_leaves_out_has_its_default(tmp_path: Path) -> None:
@@ -90,12 +93,12 @@ def test_recipes_are_files_and_tables_with_bits_of_single_layers(tmp_path: Path)
 
 
 def test_networks_have_their_own_images(tmp_path: Path) -> None:
-    more = '[data.canvases]\nevaluate = "canvases"\nimages = 5\ncalibrate = "/elsewhere"\n'
+    more = '[data.canvases]\nevaluate = "canvases"\nimages = 5\ncalibrate = "/"\n'
     found = designs(tmp_path, NETWORK + 'data = ["canvases"]\n' + DATA + more)
     (design,) = found
     assert design.variant["set"] == "canvases"
     assert design.request.evaluation.folder == tmp_path / "canvases"
-    assert design.request.calibration.folder == Path("/elsewhere")
+    assert design.request.calibration.folder == Path("/")
     assert design.request.evaluation.limit == 5
 
 
@@ -142,21 +145,57 @@ def test_a_chip_that_there_cannot_be_is_a_design_with_its_reason(tmp_path: Path)
 )
 def test_mistakes_of_plans_are_told_with_their_places(tmp_path: Path, text: str, told: str) -> None:
     with pytest.raises(InputError, match=told) as refused:
-        read_plan(plan(tmp_path, text))
+        designs(tmp_path, text)
     assert str(tmp_path / "plan.toml") in str(refused.value)
 
 
 def test_all_mistakes_are_told_at_once(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"2 problem\(s\)"):
-        read_plan(plan(tmp_path, '[[network]]\nname = ""\n[data.a]\n'))
+        designs(tmp_path, '[[network]]\nname = ""\n[data.a]\n')
+
+
+EVERY_KIND = """
+[[network]]
+name = "vit_nano_digits"
+weights = "none.pt"
+clases = 10
+[data.digits]
+evaluate = "nowhere"
+[sweep]
+recipes = ["w8a8", "w9a8", "none.toml"]
+profiles = ["edge_npu_int8", "no_such_chip"]
+[sweep.keys]
+"acumulator.bits" = [16, 20]
+"""
+
+
+def test_mistakes_of_every_kind_are_told_at_once(tmp_path: Path) -> None:
+    with pytest.raises(InputError) as refused:
+        designs(tmp_path, EVERY_KIND)
+    head, *lines = str(refused.value).splitlines()
+    assert head == f"{tmp_path / 'plan.toml'}: 7 problem(s):"
+    for place, line in zip(
+        (
+            "network[0].clases: unknown key (did you mean classes?)",
+            "sweep.recipes[1]: 'w9a8' is no recipe",
+            f"sweep.recipes[2]: {tmp_path / 'none.toml'}: not found",
+            "sweep.keys: profile edge_npu_int8: acumulator: unknown key",
+            "sweep.profiles[1]: ",
+            f"network[0].weights: {tmp_path / 'none.pt'}: not found",
+            f"data.digits.evaluate: {tmp_path / 'nowhere'}: not found",
+        ),
+        lines,
+        strict=True,
+    ):
+        assert line.startswith(f"  {place}")
 
 
 @pytest.mark.parametrize(
     ("sweep", "told"),
     [
         ('recipes = ["w9a8"]', "'w9a8' is no recipe; wanted w4a8"),
-        ("recipes = [{ weight_bitz = 4 }]", "sweep.recipes: weight_bitz"),
-        ("recipes = [{ weight_bits = 40 }]", "sweep.recipes: weight_bits"),
+        ("recipes = [{ weight_bitz = 4 }]", "sweep.recipes\\[0\\]: weight_bitz"),
+        ("recipes = [{ weight_bits = 40 }]", "sweep.recipes\\[0\\]: weight_bits"),
         ('profiles = ["edge_npu"]', "edge_npu"),
         ('keys = { "compute.engine.row" = [8] }', r"sweep.keys: .*did you mean rows\?"),
     ],
@@ -168,7 +207,7 @@ def test_mistakes_of_designs_are_told(tmp_path: Path, sweep: str, told: str) -> 
 
 def test_a_plan_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"none.toml: not found; aocq sweep wants a plan"):
-        read_plan(tmp_path / "none.toml")
+        read_designs(tmp_path / "none.toml", tmp_path / "out", ())
 
 
 def test_two_varied_chips_of_one_name_are_refused(tmp_path: Path) -> None:
