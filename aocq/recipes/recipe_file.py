@@ -20,6 +20,7 @@ method's options, ``[layers]`` a rule for each pattern::
 from __future__ import annotations
 
 import math
+import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -43,6 +44,7 @@ LARGEST_FILE = 1 << 20  # bytes; a rule for each layer of the largest networks h
 LONGEST_SHOWN = 80
 _TABLES = ("format", "recipe", "layers")
 _ADAPTER = TypeAdapter(Recipe)
+_BARE_KEY = re.compile(r"""^[ \t]*([^\s"'#=\[][^\s"'#=]{0,511})[ \t]*=""", re.M)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -167,11 +169,22 @@ def _parsed(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise InputError(f"{path}: cannot be read ({error.strerror})") from error
     try:
-        return tomllib.loads(content.decode("utf-8"))
+        text = content.decode("utf-8")
+        return tomllib.loads(text)
     except RecursionError as error:
         raise InputError(f"{path}: not a recipe: tables or lists nested too deeply") from error
-    except ValueError as error:  # of TOML, of UTF-8, of whole numbers with thousands of digits
+    except UnicodeDecodeError as error:
         raise InputError(f"{path}: not TOML: {error}") from error
+    except ValueError as error:  # of TOML, of whole numbers with thousands of digits
+        raise InputError(f"{path}: not TOML: {error}{_unquoted(text)}") from error
+
+
+def _unquoted(text: str) -> str:
+    """Return what to do about the first pattern without quotes, in which TOML wants it."""
+    for found in _BARE_KEY.finditer(text):
+        if any(wildcard in found[1] for wildcard in "*?["):
+            return f'; a pattern stands in quotes: "{found[1][:LONGEST_SHOWN]}" = ...'
+    return ""
 
 
 def _not_json(value: Any, place: str) -> Iterator[str]:

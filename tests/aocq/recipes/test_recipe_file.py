@@ -103,6 +103,11 @@ def test_what_a_file_leaves_out_stays_as_it_was(file: Path) -> None:
             "not TOML: Cannot overwrite a value",
         ),
         ("format = ", "not TOML: Invalid value"),
+        (
+            'format = 1\n[layers]\n"a.*" = {w = 8}\n  blocks.*.mlp.fc2 = {w = 8}',
+            'column 10); a pattern stands in quotes: "blocks.*.mlp.fc2" = ...',
+        ),
+        ("format = 1\n[layers]\nb.[0-3] = {w = 8}", '; a pattern stands in quotes: "b.[0-3]" ='),
         ("x = " + "[" * 100_000, "nested too deeply"),
     ],
 )
@@ -111,6 +116,12 @@ def test_mistakes_are_told_by_their_keys(file: Path, text: str, told: str) -> No
         read(file, text)
     assert str(raised.value).startswith(f"{file}: ")
     assert told in str(raised.value)
+
+
+def test_other_mistakes_of_toml_say_nothing_of_quotes(file: Path) -> None:
+    with pytest.raises(InputError, match="not TOML") as raised:
+        read(file, 'format = 1\n[layers]\n"a.*" = {w = 8\n')
+    assert "quotes" not in str(raised.value)
 
 
 def test_all_mistakes_are_told_at_once(file: Path) -> None:
