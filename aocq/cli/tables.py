@@ -157,10 +157,12 @@ def print_forecast(
     """
     from aocq.sweeps.remaining import MODEL, in_words
     from aocq.sweeps.runs import forecast
+    from simulator.control_characters import escaped
 
     found = forecast(runs, workers, retry_failed=retry_failed)
     for run in runs:
-        print(run.design.name)
+        why = f": no run: {run.design.chip.reason}" if run.unit is None else ""
+        print(escaped(f"{run.design.name}{why}"))
     print(f"{found.runs} runs{of and ': '}{of}")
     print(f"{found.finished} are finished, {found.failed} failed, {found.left} are left")
     basis = "by those that are finished" if found.measured else f"a guess: {MODEL}"

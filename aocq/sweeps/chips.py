@@ -35,7 +35,8 @@ class ProfileVariant:
     path
         its name or file; of a varied one where :meth:`write` puts it
     profile
-        with these values; None where there can be no such chip
+        with these values; None where there can be no such chip, or a design asks for widths that
+        it lacks
     reason
         why there can be none
     """

@@ -17,13 +17,16 @@ from aocq.jobs.request import (
     VerifyRequest,
 )
 from aocq.recipes.aocq_options import PresetName
-from aocq.recipes.methods import calibration_images
+from aocq.recipes.limits import limits_of
+from aocq.recipes.methods import calibration_images, knows_chip, leaves_floats
 from aocq.recipes.recipe import Recipe
+from aocq.recipes.widths import missing_layer_widths, missing_widths
 from aocq.records.gates import Gates
 from aocq.sweeps.chips import ProfileVariant, profile_variants
 from aocq.sweeps.plan import DataEntry, NetworkEntry, Plan, readable_plan, refused
 from aocq.sweeps.plan_recipes import NamedRecipe, recipes_of_plan
 from reports.rows import SIZES_ONLY
+from simulator.errors import InputError
 from simulator.settings import typed
 
 
@@ -106,10 +109,34 @@ def _designs(
                 name=" ".join(str(part) for part in parts),
                 variant=variant,
                 request=request,
-                chip=chip,
+                chip=chip if plan.sweep.costs_only else _able(chip, method, asked.recipe),
             )
         )
     return _each_named_once(found)
+
+
+def _able(chip: ProfileVariant, method: str, recipe: Recipe) -> ProfileVariant:
+    """Return a chip; without its profile, and with the reason, where it lacks a recipe's widths."""
+    profile = chip.profile
+    if profile is None:
+        return chip
+    in_float = leaves_floats(method, recipe.float_ops)
+    widths = (recipe.weight_bits, recipe.activation_bits, recipe.end_bits)
+    if not (
+        missing_widths(profile, *widths, leaves_floats=in_float)
+        or missing_layer_widths(profile, recipe.layers, leaves_floats=in_float)
+    ):
+        return chip
+    # Imported where something is missing: for the message that commands of one network give.
+    from aocq.lowering import check_recipe
+
+    knows = knows_chip(method)
+    try:
+        limits = limits_of(profile, recipe)
+        check_recipe(recipe, limits, profile, leaves_floats=in_float, knows_chip=knows)
+    except InputError as error:
+        return replace(chip, profile=None, reason=str(error))
+    return chip
 
 
 def _each_named_once(designs: Sequence[Design]) -> list[Design]:

@@ -171,8 +171,10 @@ def test_a_dry_run_says_what_is_there_and_imports_nothing_long(
     done = without_torch("sweep", plan, "--dry-run", "--out", tmp_path / "out")
     *names, size, state, seconds = done.out.splitlines()
     assert len(names) == 12
+    assert sum(": no run: profile narrow_acc_20" in name for name in names) == 4
+    assert sum("weight.bits = [8, 4] has no 3" in name for name in names) == 2
     assert size == "12 runs: recipes 2, profiles 2, accumulator.bits 3"
-    assert state == "0 are finished, 4 failed, 8 are left"
+    assert state == "0 are finished, 6 failed, 6 are left"
     assert "a guess" in seconds
     assert not (tmp_path / "out").exists()
     done = without_torch("sweep", plan, "--dry-run", "--out", story.whole)

@@ -9,6 +9,7 @@ import pytest
 
 from aocq.sweeps.chips import varied_name
 from aocq.sweeps.designs import Design, read_designs
+from aocq.sweeps.runs import planned_runs
 from simulator.errors import InputError
 from simulator.profile import load_profile
 from simulator.profile.variation import toml_text, varied
@@ -108,6 +109,17 @@ def test_a_chip_that_there_cannot_be_is_a_design_with_its_reason(tmp_path: Path)
     assert impossible.chip.profile is None
     assert "accumulator.levels[0].bits = 3" in impossible.chip.reason
     assert possible.chip.profile is not None
+
+
+def test_widths_that_a_chip_lacks_make_a_design_without_a_run(tmp_path: Path) -> None:
+    layers = '{ name = "five", layers = { "blocks.*.mlp.fc2" = { w = 5 } } }'
+    recipes = f'recipes = ["w5a8", {layers}, "w8a8"]\nprofiles = ["edge_npu_int8"]\n'
+    *impossible, possible = planned_runs(designs(tmp_path, f"{NETWORK}{DATA}[sweep]\n{recipes}"))
+    assert [run.unit for run in impossible] == [None, None]
+    whole, single = (run.design.chip.reason for run in impossible)
+    assert whole.startswith("profile edge_npu_int8: weight.bits = [8, 4, 3] has no 5 ")
+    assert 'weight.bits = [8, 4, 3], layers."blocks.*.mlp.fc2".w is 5 (choose 8 or 4' in single
+    assert possible.unit is not None
 
 
 @pytest.mark.parametrize(
