@@ -10,23 +10,21 @@ operations whose names it matches and everything below these: ``blocks.3`` is a 
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
-from fnmatch import fnmatchcase
 from typing import Annotated, Any, ClassVar, Self
 
 from annotated_types import Interval
 
 from aocq.recipes.aocq_options import Alpha
 from aocq.recipes.fields import STRICT, check_fields
+from aocq.records.layer_patterns import meets, most_specific
 from simulator.errors import InputError
 
 LONGEST_PATTERN = 512  # of characters; names of operations are shorter
 NAMED = 3  # names that a message lists
 OPERAND_WIDTHS = (3, 4, 5, 6, 7, 8, 16)
-_WILDCARD = re.compile(r"\[!?\]?[^\]]*\]|[*?]")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,19 +136,6 @@ class LayerRules(Mapping[str, LayerRule]):
 NO_RULES = LayerRules()
 
 
-def meets(pattern: str, name: str) -> bool:
-    """Return whether a pattern matches an operation's name, or one that it is below."""
-    return fnmatchcase(name, pattern) or fnmatchcase(name, f"{pattern}.*")
-
-
-def specificity(pattern: str, name: str) -> tuple[bool, int]:
-    """Return how closely a pattern tells a name: the whole name first, then by literal characters.
-
-    Of two patterns that meet a name, the greater wins.
-    """
-    return pattern == name, len(_WILDCARD.sub("", pattern))
-
-
 def resolved(
     rules: LayerRules,
     key: str,
@@ -177,7 +162,7 @@ def resolved(
         _check_met(pattern, key, meant, names)
     found = {}
     for name in meant:
-        best = _most_specific([pattern for pattern in given if meets(pattern, name)], name)
+        best = most_specific(given, name)
         if len({given[pattern] for pattern in best}) > 1:
             values = " and ".join(f'"{pattern}" {given[pattern]}' for pattern in best)
             raise InputError(
@@ -187,11 +172,6 @@ def resolved(
         if best:
             found[name] = given[best[0]]
     return found
-
-
-def _most_specific(patterns: Iterable[str], name: str) -> list[str]:
-    ranked = [(specificity(pattern, name), pattern) for pattern in patterns]
-    return [pattern for rank, pattern in ranked if rank == max(ranked)[0]]
 
 
 def _check_met(pattern: str, key: str, meant: Collection[str], names: Collection[str]) -> None:

@@ -12,9 +12,10 @@ from typing import Literal
 from aocq.capture.float_graph import FloatGraph, FloatNode, FloatOp
 from aocq.capture.residual_stream import arithmetic_source, residual_stream
 from aocq.methods.tensor_widths import weight_widths
-from aocq.recipes.layer_rules import LayerRule, LayerRules, meets, resolved
+from aocq.recipes.layer_rules import LayerRule, LayerRules, resolved
 from aocq.recipes.recipe import Recipe
 from aocq.recipes.widths import readable_widths, reads
+from aocq.records.layer_patterns import meets
 from aocq.transforms.reader_widths import PRODUCTS, classifiers
 from simulator.errors import InputError
 from simulator.profile import NpuProfile

@@ -11,7 +11,11 @@ from reports.rows import run_row
 from reports.tables import scheme, summary_rows
 
 RULES = {"blocks.*.mlp.fc2": {"w": 8, "a": 8}, "head": {"a": 16}, "<b>": {"w": 3}}
-LAYERS = [{"op": "head", "a_bits": 16, "b_bits": 4}]
+LAYERS = [
+    {"op": "blocks.0.mlp.fc2", "a_bits": 8, "b_bits": 8},
+    {"op": "<b>", "a_bits": 8, "b_bits": 3},
+    {"op": "head", "a_bits": 16, "b_bits": 4},
+]
 
 
 def mixed() -> RunResult:
@@ -32,6 +36,38 @@ def test_rules_are_told_in_a_line_and_the_scheme_is_mixed() -> None:
     assert dict(summary_rows(result))["layers"] == line
     assert scheme(result) == "aocq W4A8 mixed"
     assert parameters_at(result) == "5.00 bits on average"
+
+
+def with_rules(rules_: object, layers: object) -> RunResult:
+    plain = mixed().model_dump()
+    plain["method"] |= {"recipe": {"layers": rules_}, "layers": layers}
+    return RunResult(**plain)
+
+
+def test_rules_that_others_override_everywhere_are_not_told() -> None:
+    fc2 = [{"op": f"blocks.{block}.mlp.fc2", "a_bits": 8, "b_bits": 8} for block in range(2)]
+    result = with_rules({"blocks.*.mlp.fc2": {"w": 8}, "blocks.0.*.fc2": {"w": 4}}, fc2)
+    assert rules(result.method) == "blocks.*.mlp.fc2 W8"
+    assert widths(result.method) == "W4A8 mixed"
+
+
+def test_exceptions_from_rules_are_told() -> None:
+    fc2 = [{"op": "blocks.1.mlp.fc2", "a_bits": 8, "b_bits": 8}]
+    given = {"blocks.*.mlp.fc2": {"w": 8}, "blocks.0.mlp.fc2": {"w": 4}, "head": {"w": 4}}
+    assert rules(with_rules(given, fc2).method) == "blocks.*.mlp.fc2 W8, blocks.0.mlp.fc2 W4"
+
+
+def test_rules_that_say_what_holds_for_all_make_nothing_mixed() -> None:
+    result = with_rules({"head": {"w": 4}}, [])
+    assert rules(result.method) == ""
+    assert widths(result.method) == "W4A8"
+    assert "layers" not in dict(summary_rows(result))
+    assert run_row(result, {}, "run").paper_top1 is not None
+    factors = with_rules({"blocks.0": {"alpha": "exact"}}, [])
+    assert rules(factors.method) == "blocks.0 alpha exact"
+    assert widths(factors.method) == "W4A8"
+    narrow = [{"op": "head", "a_bits": 16, "b_bits": 4}]
+    assert rules(with_rules({"*": {"w": 4}, "head": {"a": 16}}, narrow).method) == "head A16"
 
 
 def test_a_row_of_a_table_has_the_rules_the_real_size_and_nothing_of_the_paper() -> None:

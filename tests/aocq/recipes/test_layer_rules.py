@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from aocq.recipes.layer_rules import LayerRule, LayerRules, meets, resolved
+from aocq.recipes.layer_rules import LayerRule, LayerRules, resolved
 from aocq.recipes.recipe import Recipe
+from aocq.records.layer_patterns import meets
 from simulator import strict_json
 from simulator.errors import InputError
 
