@@ -38,7 +38,7 @@ recipes = ["w8a8", "w3a8"]
 profiles = ["edge_npu_int8", "narrow_acc_20"]
 
 [sweep.keys]
-"accumulator.bits" = [7, 16, 32]
+"accumulator.bits" = [7, 16, 20, 32]
 """
 
 
@@ -119,39 +119,39 @@ def test_finished_runs_are_taken_as_they_are(story: Story) -> None:
     after = finished_runs(story.interrupted)
     assert {name: after[name] for name in story.made_before} == story.made_before
     assert sum("(finished before)" in line for line in story.ended.err.splitlines()) >= 2
-    assert sum("(finished before)" in line for line in story.again.err.splitlines()) == 12
+    assert sum("(finished before)" in line for line in story.again.err.splitlines()) == 16
     assert "torch" not in story.again.err
 
 
 def test_what_there_cannot_be_and_what_fails_are_rows_with_reasons(story: Story) -> None:
     rows = json.loads((story.whole / "sweep.json").read_text("utf-8"))["rows"]
-    assert len(rows) == 12
+    assert len(rows) == 16
     notes = [row["note"] for row in rows if row["integer_top1"] is None]
     assert sum("accumulator.levels[0].bits = 7" in note for note in notes) == 4
-    assert sum("weight.bits = [8, 4] has no 3" in note for note in notes) == 2
-    assert len(notes) == 6
-    assert "6 of 12 cells could not be run" in story.finished.err
+    assert sum("weight.bits = [8, 4] has no 3" in note for note in notes) == 3
+    assert len(notes) == 7
+    assert "7 of 16 cells could not be run" in story.finished.err
 
 
 def test_rows_are_in_the_plans_order_and_name_their_runs(story: Story) -> None:
     rows = json.loads((story.whole / "sweep.json").read_text("utf-8"))["rows"]
     keys = [(r["w_bits"], r["variant"]["profile"], r["variant"]["accumulator.bits"]) for r in rows]
     profiles = ("edge_npu_int8", "narrow_acc_20")
-    assert keys == [(w, p, b) for w in (8, 3) for p in profiles for b in ("7", "16", "32")]
+    assert keys == [(w, p, b) for w in (8, 3) for p in profiles for b in ("7", "16", "20", "32")]
     for row in rows:
         if row["run"]:
             assert (story.whole / row["run"] / "report.html").exists()
-    assert len({row["run"] for row in rows if row["run"]}) == 6
+    assert len({row["run"] for row in rows if row["run"]}) == 9
 
 
 def test_there_is_a_line_for_every_run_with_what_is_left(story: Story) -> None:
     lines = [line for line in story.finished.err.splitlines() if line.startswith("[")]
-    assert len(lines) == 12
-    assert lines[-1].startswith("[12/12] ")
+    assert len(lines) == 16
+    assert lines[-1].startswith("[16/16] ")
     assert any(" left)" in line for line in lines)
     times = (story.whole / "times.csv").read_text("utf-8").splitlines()
     assert times[0] == "name,run,seconds"
-    assert sum(float(line.rpartition(",")[2] or 0) > 0 for line in times[1:]) == 6
+    assert sum(float(line.rpartition(",")[2] or 0) > 0 for line in times[1:]) == 9
 
 
 def test_nothing_is_left_of_the_work(story: Story) -> None:
@@ -170,15 +170,15 @@ def test_a_dry_run_says_what_is_there_and_imports_nothing_long(
     plan = written(tmp_path, demo, GRID)
     done = without_torch("sweep", plan, "--dry-run", "--out", tmp_path / "out")
     *names, size, state, seconds = done.out.splitlines()
-    assert len(names) == 12
-    assert sum(": no run: profile narrow_acc_20" in name for name in names) == 4
-    assert sum("weight.bits = [8, 4] has no 3" in name for name in names) == 2
-    assert size == "12 runs: recipes 2, profiles 2, accumulator.bits 3"
-    assert state == "0 are finished, 6 failed, 6 are left"
+    assert len(names) == 16
+    assert sum(": no run: profile narrow_acc_20" in name for name in names) == 5
+    assert sum("weight.bits = [8, 4] has no 3" in name for name in names) == 3
+    assert size == "16 runs: recipes 2, profiles 2, accumulator.bits 4"
+    assert state == "0 are finished, 7 failed, 9 are left"
     assert "a guess" in seconds
     assert not (tmp_path / "out").exists()
     done = without_torch("sweep", plan, "--dry-run", "--out", story.whole)
-    assert "6 are finished, 6 failed, 0 are left" in done.out
+    assert "9 are finished, 7 failed, 0 are left" in done.out
     assert "by those that are finished" in done.out
 
 
