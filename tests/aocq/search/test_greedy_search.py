@@ -83,7 +83,7 @@ def test_runs_that_cost_more_than_estimated_make_the_next_plans_cheaper() -> Non
 
 
 def test_a_budget_below_the_lowest_widths_is_told() -> None:
-    with pytest.raises(InputError, match=r"weight_bytes 2250 of at most 2000; raise the budget"):
+    with pytest.raises(InputError, match=r"weight_bytes 2,250 of at most 2,000; raise the budget"):
         next(
             proposals(
                 scores(),
