@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from aocq.records.distinct_names import distinct
+
 if TYPE_CHECKING:
     from reports.front import Design
     from reports.rows import TableRow
@@ -152,13 +154,8 @@ def _told(row: TableRow) -> str:
 
 def _each_named_once(designs: list[Design]) -> list[Design]:
     """Return the designs with a number behind each name that came before."""
-    times: dict[str, int] = {}
-    found = []
-    for design in designs:
-        times[design.name] = number = times.get(design.name, 0) + 1
-        again = f"{design.name} ({number})" if number > 1 else design.name
-        found.append(replace(design, name=again))
-    return found
+    names = distinct(design.name for design in designs)
+    return [replace(design, name=name) for design, name in zip(designs, names, strict=True)]
 
 
 def _page(folder: Path, out: Path) -> str:

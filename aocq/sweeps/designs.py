@@ -21,6 +21,7 @@ from aocq.recipes.limits import limits_of
 from aocq.recipes.methods import calibration_images, knows_chip, leaves_floats
 from aocq.recipes.recipe import Recipe
 from aocq.recipes.widths import missing_layer_widths, missing_widths
+from aocq.records.distinct_names import distinct
 from aocq.records.gates import Gates
 from aocq.sweeps.chips import ProfileVariant, profile_variants
 from aocq.sweeps.plan import DataEntry, NetworkEntry, Plan, readable_plan, refused
@@ -141,13 +142,8 @@ def _able(chip: ProfileVariant, method: str, recipe: Recipe) -> ProfileVariant:
 
 def _each_named_once(designs: Sequence[Design]) -> list[Design]:
     """Return designs with a number behind a name that came before: other weights, say."""
-    times: dict[str, int] = {}
-    named = []
-    for design in designs:
-        times[design.name] = number = times.get(design.name, 0) + 1
-        again = f"{design.name} ({number})" if number > 1 else design.name
-        named.append(replace(design, name=again))
-    return named
+    names = distinct(design.name for design in designs)
+    return [replace(design, name=name) for design, name in zip(designs, names, strict=True)]
 
 
 def _combined(

@@ -11,22 +11,27 @@ import typer
 
 from aocq.cli import sweeps, tables
 from aocq.cli.requests import RunOptions
-from aocq.jobs.request import ModelRequest
+from aocq.jobs.request import ModelRequest, VerifyRequest
 from aocq.recipes.recipe import Recipe
 from aocq.sweeps.cells import cell
+
+
+def request_into(folder: Path) -> VerifyRequest:
+    """A request of a network that there is not, for a chip without its widths."""
+    return RunOptions().request(
+        ModelRequest(name="m"),
+        folder,
+        profile="edge_npu_a4",
+        method="base_ptq",
+        recipe=Recipe(),
+        out=folder,
+    )
 
 
 def test_failed_cells_are_rows_with_their_reasons_and_exit_code_3(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    request = RunOptions().request(
-        ModelRequest(name="m"),
-        tmp_path,
-        profile="edge_npu_a4",
-        method="base_ptq",
-        recipe=Recipe(),
-        out=tmp_path,
-    )
+    request = request_into(tmp_path)
     cells = [cell(request, Recipe(weight_bits=bits)) for bits in (8, 4)]
     chosen = tables.Table(name="table2", title="T", out=tmp_path, skip_impossible=True)
     with tables.claimed_table(tmp_path, "table2"):
@@ -45,14 +50,7 @@ def test_failed_cells_are_rows_with_their_reasons_and_exit_code_3(
 def test_what_failed_is_tried_again_where_that_is_asked_for(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    request = RunOptions().request(
-        ModelRequest(name="m"),
-        tmp_path,
-        profile="edge_npu_a4",
-        method="base_ptq",
-        recipe=Recipe(),
-        out=tmp_path,
-    )
+    request = request_into(tmp_path)
     chosen = tables.Table(name="table2", title="T", out=tmp_path, skip_impossible=True)
     said = []
     for running in (
